@@ -1,0 +1,118 @@
+"""Reads a settings class from its sources, and says in one line what is wrong with each setting.
+
+Shared by the agent and the relay. Sources, the first that has a value wins: command line,
+environment, env file, default.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings
+from pydantic_settings.exceptions import SettingsError as SourceError
+
+from camagent.errors import SettingsError
+
+S = TypeVar("S", bound=BaseSettings)
+
+EX_CONFIG = 78
+"""Exit status for wrong settings (sysexits.h): restarting cannot help."""
+
+
+def read_settings(
+    kind: type[S], *, arguments: Sequence[str], program: str, env_file: Path | None
+) -> S:
+    """Build `kind` from command line, environment and env file.
+
+    Raises:
+        SettingsError: with one sentence for each setting that is missing or wrong.
+        SystemExit: `--help`, or an option that does not exist.
+    """
+    try:
+        return kind(_cli_parse_args=list(arguments), _cli_prog_name=program, _env_file=env_file)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        raise SettingsError([_sentence(kind, problem) for problem in problems]) from error
+    except SourceError as error:
+        raise SettingsError([f"{error}; nested settings are written NAME__PART=value"]) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError([f"{env_file} is not UTF-8 text: {error.reason}"]) from error
+
+
+def unknown_names(
+    kind: type[BaseSettings], *, environment: Mapping[str, str], env_file: Path | None
+) -> list[tuple[str, str | None]]:
+    """Find names with our prefix that no setting has, each with the name that was perhaps meant.
+
+    A newer version's settings are no reason not to start, but a slip of the pen should be seen.
+    """
+    known = set(_names(kind))
+    given = {*environment, *(dotenv_values(env_file) if env_file and env_file.exists() else ())}
+    prefix = kind.model_config.get("env_prefix", "")
+    strange = sorted(
+        name for name in given if name.upper().startswith(prefix) and name.upper() not in known
+    )
+    return [
+        (name, next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None))
+        for name in strange
+    ]
+
+
+def _names(kind: type[BaseModel], prefix: str | None = None) -> Iterable[str]:
+    if prefix is None:
+        prefix = kind.model_config.get("env_prefix", "")  # type: ignore[assignment]
+    for name, field in kind.model_fields.items():
+        full = f"{prefix}{name.upper()}"
+        yield full
+        nested = _model(field)
+        if nested is not None:
+            yield from _names(nested, f"{full}__")
+
+
+def _sentence(kind: type[BaseSettings], problem: ErrorDetails) -> str:
+    path = [part for part in problem["loc"] if isinstance(part, str)]
+    field = _field(kind, path)
+    name = kind.model_config.get("env_prefix", "") + "__".join(path).upper()
+    right = f" ({field.description})" if field is not None and field.description else ""
+    if problem["type"] == "missing":
+        return f"{name} is not set{right}"
+    shown = "" if _is_secret(field) or not path else f"={problem['input']}"[:80]
+    reason = problem["msg"].removeprefix("Value error, ")
+    if field is None or _model(field) is not None:
+        # A rule that spans several settings says itself what would be right.
+        return f"{name.rstrip('_')}: {reason}"
+    return f"{name}{shown}: {reason[0].lower()}{reason[1:]}{right}"
+
+
+def _field(kind: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
+    model: type[BaseModel] | None = kind
+    field = None
+    for part in path:
+        if model is None or part not in model.model_fields:
+            return field
+        field = model.model_fields[part]
+        model = _model(field)
+    return field
+
+
+def _model(field: FieldInfo) -> type[BaseModel] | None:
+    return next((kind for kind in _kinds(field.annotation) if _is_model(kind)), None)
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_secret(field: FieldInfo | None) -> bool:
+    return field is not None and SecretStr in set(_kinds(field.annotation))
+
+
+def _kinds(annotation: Any) -> Iterable[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)

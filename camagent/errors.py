@@ -1,0 +1,82 @@
+"""Everything this agent fails with on purpose.
+
+    AgentError
+    ├── SettingsError           a setting is wrong; the start stops (exit status 78)
+    ├── CameraError             no picture: absent, busy, stalled or without an encoder; tried again
+    │   └── CameraHung          the camera's own code does not come back; the process restarts
+    ├── LinkError               the WebSocket is unusable; reconnect
+    │   └── LinkRejected        the server refused this device; wait the longest delay
+    ├── MalformedMessage        a text that is no message of the protocol; dropped, the link stays
+    └── SessionError            one viewer's session is over; the others go on
+        ├── NegotiationFailed   no usable offer arrived in time
+        ├── ConnectFailed       descriptions agreed, ICE or DTLS did not come up
+        ├── CameraUnavailable   the camera cannot serve the viewer now
+        └── ViewerLost          the peer connection went away
+
+`LinkError` is caught in `signaling/link.py`, `CameraError` in `media/capture.py`, `SessionError` in
+`webrtc/registry.py`, `MalformedMessage` where a text is read, everything else in `__main__.py`.
+"""
+
+
+class AgentError(Exception):
+    """Base class; never raised itself."""
+
+
+class SettingsError(AgentError):
+    """Settings that cannot be used; `problems` holds one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class CameraError(AgentError):
+    """The camera or its encoder cannot deliver frames; the text says why."""
+
+
+class CameraHung(CameraError):
+    """A call into the camera did not return in time; only a new process can help."""
+
+
+class LinkError(AgentError):
+    """The connection to the signaling server cannot be used."""
+
+
+class LinkRejected(LinkError):
+    """The server answered, and does not want this device."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"server rejected this device: {reason or 'no reason given'} ({code})")
+        self.code = code
+
+
+class MalformedMessage(AgentError):
+    """A text that is no message of this direction.
+
+    Attributes:
+        request_id: what the sender called it, if that much could be read.
+    """
+
+    def __init__(self, problem: str, *, request_id: str | None = None) -> None:
+        super().__init__(problem)
+        self.request_id = request_id
+
+
+class SessionError(AgentError):
+    """One viewer's session cannot go on."""
+
+
+class NegotiationFailed(SessionError):
+    """The viewer's offer was late, malformed, or had no codec of ours."""
+
+
+class ConnectFailed(SessionError):
+    """ICE or DTLS did not come up in time."""
+
+
+class CameraUnavailable(SessionError):
+    """The camera cannot serve this viewer; the text is for the viewer to read."""
+
+
+class ViewerLost(SessionError):
+    """The peer connection failed or was closed by the viewer."""

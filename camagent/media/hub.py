@@ -1,0 +1,88 @@
+"""Fans one encoded stream out to any number of viewers.
+
+The encoder publishes each frame once; every subscriber takes it there and then. Nobody queues: what
+a viewer cannot take now is dropped, and that viewer sits out until the next keyframe, because H.264
+frames depend on those before them.
+
+    encoder thread --hop--> hub --> subscriber --> SRTP
+                                --> subscriber --> SRTP
+
+Keyframe requests are merged and spaced: ten viewers joining at once cost the encoder one keyframe,
+and a viewer that asks a hundred times a second gets no more than two. A join waits less than a
+repair, for the joiner looks at nothing until then. Everything here runs on the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from camagent.media.frame import EncodedFrame
+
+REPAIR_INTERVAL_S = 0.5
+"""A keyframe forced by feedback is at least this long after the last forced one."""
+
+JOIN_INTERVAL_S = 0.1
+"""A keyframe forced by a new subscriber is at least this long after the last forced one."""
+
+
+class Subscriber(Protocol):
+    """Somebody who takes every frame the moment it is encoded."""
+
+    def take(self, frame: EncodedFrame) -> None:
+        """Send or drop `frame`; never block, never raise."""
+
+
+class VideoHub:
+    """The one meeting point of an encoder and its viewers.
+
+    `force_keyframe` asks the running encoder; it does nothing while there is none.
+    """
+
+    def __init__(self, force_keyframe: Callable[[], None]) -> None:
+        self._force_keyframe = force_keyframe
+        self._subscribers: list[Subscriber] = []
+        self._keyframe_due: asyncio.TimerHandle | None = None
+        self._forced_at_s = float("-inf")
+        self.frames_published = 0
+        self.keyframes_forced = 0
+
+    @property
+    def subscriber_count(self) -> int:
+        """How many take frames now."""
+        return len(self._subscribers)
+
+    @contextmanager
+    def subscribed(self, subscriber: Subscriber) -> Iterator[None]:
+        """Hand every frame to `subscriber` while the block runs, starting with a keyframe soon."""
+        self._subscribers.append(subscriber)
+        self._force_after(JOIN_INTERVAL_S)
+        try:
+            yield
+        finally:
+            self._subscribers.remove(subscriber)
+
+    def publish(self, frame: EncodedFrame) -> None:
+        """Hand `frame` to every subscriber."""
+        self.frames_published += 1
+        for subscriber in tuple(self._subscribers):
+            subscriber.take(frame)
+
+    def request_keyframe(self) -> None:
+        """Ask the encoder for a keyframe: now, or as soon as the last forced one is old enough."""
+        self._force_after(REPAIR_INTERVAL_S)
+
+    def _force_after(self, interval_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        due_at_s = max(loop.time(), self._forced_at_s + interval_s)
+        if self._keyframe_due is not None:
+            if self._keyframe_due.when() <= due_at_s:
+                return
+            self._keyframe_due.cancel()
+        self._keyframe_due = loop.call_at(due_at_s, self._force)
+
+    def _force(self) -> None:
+        self._keyframe_due = None
+        self._forced_at_s = asyncio.get_running_loop().time()
+        self.keyframes_forced += 1
+        self._force_keyframe()

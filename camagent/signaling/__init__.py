@@ -1,0 +1,1 @@
+"""Messages: what crosses the WebSocket, and the link that carries it."""

@@ -1,0 +1,1 @@
+"""Viewers: one session, one peer connection and one sender each."""
