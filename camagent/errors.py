@@ -2,6 +2,7 @@
 
     AgentError
     ├── SettingsError           a setting is wrong; the start stops (exit status 78)
+    ├── DemoError               the demo's relay does not run
     ├── CameraError             no picture: absent, busy, stalled or without an encoder; tried again
     │   └── CameraHung          the camera's own code does not come back; the process restarts
     ├── LinkError               the WebSocket is unusable; reconnect
@@ -11,7 +12,9 @@
         ├── NegotiationFailed   no usable offer arrived in time
         ├── ConnectFailed       descriptions agreed, ICE or DTLS did not come up
         ├── CameraUnavailable   the camera cannot serve the viewer now
-        └── ViewerLost          the peer connection went away
+        ├── ViewerLost          the peer connection went away
+        ├── SessionTooLong      the longest duration is over
+        └── SessionEnded        somebody wished it so: the server, or this agent
 
 `LinkError` is caught in `signaling/link.py`, `CameraError` in `media/capture.py`, `SessionError` in
 `webrtc/registry.py`, `MalformedMessage` where a text is read, everything else in `__main__.py`.
@@ -28,6 +31,10 @@ class SettingsError(AgentError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
+
+
+class DemoError(AgentError):
+    """The demo cannot go on; the text says what is missing or stopped."""
 
 
 class CameraError(AgentError):
@@ -80,3 +87,11 @@ class CameraUnavailable(SessionError):
 
 class ViewerLost(SessionError):
     """The peer connection failed or was closed by the viewer."""
+
+
+class SessionTooLong(SessionError):
+    """The longest duration that the settings allow is over."""
+
+
+class SessionEnded(SessionError):
+    """The session was ended on purpose; the text is the reason."""

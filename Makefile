@@ -1,0 +1,58 @@
+# make demo        relay, agent and viewer page on this machine: prints one URL to open
+# make test        every test that needs no Raspberry Pi rig
+# make test-rig    tests with the real picamera2 in the rig that PI_RIG names
+# make lint types  style and types
+# make bench       every benchmark; make bench-NAME runs one
+#
+# Each target sets up what it needs. VENV names the virtual environment.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
+
+.PHONY: venv demo test test-rig lint types format bench packages clean
+.DEFAULT_GOAL := demo
+
+venv: $(BIN)/.installed
+
+# picamera2 comes from the Pi's own packages, which only a venv with system packages sees.
+$(BIN)/.installed: pyproject.toml
+	@PYTHON=$(PYTHON) tests/install-packages venv
+	@$(PYTHON) -c 'import picamera2' 2>/dev/null && options=--system-site-packages; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $$options $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+packages:
+	@tests/install-packages tests
+
+demo: venv
+	$(BIN)/camagent demo $(ARGS)
+
+test: venv packages
+	$(BIN)/python -m pytest $(ARGS)
+
+test-rig: venv
+	$(BIN)/python -m pytest tests/rig $(ARGS)
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: venv
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCHES)
+
+bench-%: venv packages
+	$(BIN)/python -m tests.bench.bench_$*
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,41 @@
+"""Start of the `camagent` program: the command line, and what its failures exit with."""
+
+import sys
+
+import structlog
+
+from camagent.cli import run_command
+from camagent.configuration import EX_CONFIG
+from camagent.errors import AgentError, SettingsError
+from camagent.logs import configure_logs
+
+log = structlog.get_logger("camagent")
+
+
+def main() -> None:
+    """Run the command; exit with 0 if asked to stop, 1 if it failed, 78 if a setting is wrong."""
+    configure_logs("auto", "info")
+    try:
+        run_command(sys.argv[1:])
+    except* SettingsError as group:
+        for error in _leaves(group):
+            for problem in getattr(error, "problems", ()):
+                sys.stderr.write(f"camagent: {problem}\n")
+        sys.exit(EX_CONFIG)
+    except* AgentError as group:
+        for error in _leaves(group):
+            log.critical("agent.failed", cause=str(error))
+        sys.exit(1)
+    except* Exception:
+        log.critical("agent.crashed", exc_info=True)
+        sys.exit(1)
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for one in error.exceptions for leaf in _leaves(one)]
+    return [error]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The command line: `camagent` runs the agent, `camagent demo` shows it on one machine."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import structlog
+
+from camagent import __version__
+from camagent.agent import run_agent
+from camagent.configuration import read_settings, unknown_names
+from camagent.demo import run_demo
+from camagent.logs import configure_logs
+from camagent.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+_SYSTEM_ENV_FILE = Path("/etc/camagent/camagent.env")
+_NOT_SETTINGS = ("CAMAGENT_RELAY_", "CAMAGENT_ENV_FILE", "CAMAGENT_REQUIRE_ALL")
+_COMMANDS = {
+    "run": "run the agent (the default)",
+    "demo": "run relay, agent and viewer page on this machine; no settings needed",
+}
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """Do what the command line says.
+
+    Raises:
+        SettingsError: a setting is missing or wrong.
+        SystemExit: help was asked for, or an option does not exist.
+    """
+    command, rest = _split(arguments)
+    match command:
+        case "demo":
+            run_demo(rest)
+        case "run":
+            _run(rest)
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    first = arguments[0] if arguments else "run"
+    if first in _COMMANDS:
+        return first, list(arguments[1:])
+    if first == "--version":
+        print(f"camagent {__version__}")
+        sys.exit(0)
+    if not first.startswith("-"):
+        lines = [f"  {name:6}{meaning}" for name, meaning in _COMMANDS.items()]
+        print(
+            f"camagent: there is no command {first!r}. Commands:", *lines, sep="\n", file=sys.stderr
+        )
+        sys.exit(2)
+    return "run", list(arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    env_file, rest = _take_env_file(arguments)
+    settings = read_settings(Settings, arguments=rest, program="camagent", env_file=env_file)
+    configure_logs(settings.log_format, settings.log_level)
+    for name, meant in unknown_names(Settings, environment=os.environ, env_file=env_file):
+        if not name.startswith(_NOT_SETTINGS):
+            log.warning("settings.unknown", name=name, did_you_mean=meant)
+    asyncio.run(run_agent(settings))
+
+
+def _take_env_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Find the env file: named by option or environment it has to exist, else the system's."""
+    parser = argparse.ArgumentParser(prog="camagent", add_help=False)
+    parser.add_argument("--env-file", type=Path)
+    known, rest = parser.parse_known_args(arguments)
+    named = known.env_file or os.environ.get("CAMAGENT_ENV_FILE")
+    if named is not None:
+        path = Path(named)
+        if not os.access(path, os.R_OK):
+            parser.error(f"the env file {path} is missing or not readable")
+        return path, rest
+    return (_SYSTEM_ENV_FILE if os.access(_SYSTEM_ENV_FILE, os.R_OK) else None), rest

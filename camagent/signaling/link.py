@@ -1,0 +1,389 @@
+"""The device's WebSocket: connect, say hello, converse, and for ever try again.
+
+    CONNECTING → CONNECTED → HELLO_SENT → AUTHENTICATED → ACTIVE → DISCONNECTING → DISCONNECTED → …
+
+One socket at a time. Only a hello_ack proves that the server wants this device, and only one that
+held for a while resets the delays between attempts.
+"""
+
+import asyncio
+import contextlib
+import enum
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
+
+import structlog
+from websockets import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.asyncio.client import ClientConnection, connect
+
+from camagent import __version__
+from camagent.errors import LinkError, LinkRejected, MalformedMessage
+from camagent.signaling.backoff import backoff
+from camagent.signaling.messages import (
+    LARGEST_MESSAGE_BYTES,
+    TO_DEVICE,
+    WATCH_ENDED,
+    DeviceHello,
+    DeviceHelloAck,
+    DevicePresence,
+    Error,
+    FromDevice,
+    Heartbeat,
+    HeartbeatAck,
+    ToDevice,
+    WatchEnded,
+    encode,
+)
+
+log = structlog.get_logger(__name__)
+
+_POLICY_VIOLATION = 1008
+_GOING_AWAY = 1001
+_UNAUTHORIZED = frozenset({401, 403})
+_OUTBOX_MESSAGES = 256
+_CLOSE_DEADLINE_S = 2.0
+_SHORTEST_PRESENCE_INTERVAL_S = 1.0
+_TRANSIENT = (OSError, TimeoutError, WebSocketException, LinkError)
+
+
+class LinkState(enum.Enum):
+    """The device connection lifecycle of the protocol."""
+
+    CONNECTING = "connecting"
+    """The WebSocket is opening."""
+
+    CONNECTED = "connected"
+    """It is open; nothing has been said."""
+
+    HELLO_SENT = "hello_sent"
+    """The server knows who we claim to be."""
+
+    AUTHENTICATED = "authenticated"
+    """The server answered with hello_ack."""
+
+    ACTIVE = "active"
+    """Watch requests may come."""
+
+    DISCONNECTING = "disconnecting"
+    """The socket is closing, by either side's wish."""
+
+    DISCONNECTED = "disconnected"
+    """No socket. The next attempt waits for its time."""
+
+
+_NEXT: dict[LinkState, frozenset[LinkState]] = {
+    LinkState.CONNECTING: frozenset({LinkState.CONNECTED, LinkState.DISCONNECTED}),
+    LinkState.CONNECTED: frozenset({LinkState.HELLO_SENT, LinkState.DISCONNECTING}),
+    LinkState.HELLO_SENT: frozenset({LinkState.AUTHENTICATED, LinkState.DISCONNECTING}),
+    LinkState.AUTHENTICATED: frozenset({LinkState.ACTIVE, LinkState.DISCONNECTING}),
+    LinkState.ACTIVE: frozenset({LinkState.DISCONNECTING}),
+    LinkState.DISCONNECTING: frozenset({LinkState.DISCONNECTED}),
+    LinkState.DISCONNECTED: frozenset({LinkState.CONNECTING}),
+}
+
+
+class LinkListener(Protocol):
+    """Who is told what the link sees. No call may block or raise."""
+
+    def link_active(self) -> None:
+        """Tell that watch requests may come now."""
+
+    def link_lost(self) -> None:
+        """Tell that an active link is gone."""
+
+    def take(self, message: ToDevice) -> None:
+        """Handle one message of the server."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkOptions:
+    """Where the server is, who we are, and how patient both are."""
+
+    url: str
+    device_id: str
+    device_token: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    heartbeat_interval_s: float = 30.0
+    heartbeat_deadline_s: float = 10.0
+    hello_deadline_s: float = 10.0
+    presence_interval_s: float = 60.0
+    first_retry_delay_s: float = 1.0
+    longest_retry_delay_s: float = 60.0
+    stable_after_s: float = 30.0
+
+
+class Link:
+    """The connection to the server, across reconnects.
+
+    `describe` gives what presence reports; call `presence_changed` when that changed.
+    """
+
+    def __init__(
+        self,
+        options: LinkOptions,
+        listener: LinkListener,
+        describe: Callable[[], DevicePresence.Payload],
+    ) -> None:
+        self._options = options
+        self._listener = listener
+        self._describe = describe
+        self._state = LinkState.DISCONNECTED
+        self._extensions: frozenset[str] = frozenset()
+        self._outbox: asyncio.Queue[FromDevice] = asyncio.Queue(_OUTBOX_MESSAGES)
+        self._overflow = asyncio.Event()
+        self._became_active = asyncio.Event()
+        self._acked = asyncio.Event()
+        self._presence_changed = asyncio.Event()
+        self._delays = self._new_delays()
+        self._active_since_s: float | None = None
+        self._last_trouble: str | None = None
+
+    @property
+    def state(self) -> LinkState:
+        """Where the connection stands."""
+        return self._state
+
+    async def until_active(self) -> None:
+        """Wait until watch requests can come."""
+        await self._became_active.wait()
+
+    def send(self, message: FromDevice) -> None:
+        """Queue `message`; without an active link, or beyond what the server speaks, drop it."""
+        beyond = isinstance(message, WatchEnded) and WATCH_ENDED not in self._extensions
+        if beyond or self._state is not LinkState.ACTIVE:
+            log.debug("link.message_dropped", type=message.type, state=self._state.value)
+            return
+        try:
+            self._outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            # A server that takes nothing in is lost; memory is not the place to wait for it.
+            self._overflow.set()
+
+    def presence_changed(self) -> None:
+        """Report presence soon."""
+        self._presence_changed.set()
+
+    async def run(self) -> NoReturn:
+        """Stay connected until cancelled."""
+        while True:
+            delay_s = 0.0
+            try:
+                await self._attempt()
+            except* LinkRejected as rejected:
+                delay_s = self._options.longest_retry_delay_s
+                self._report("link.rejected", rejected, retry_in_s=delay_s)
+            except* _TRANSIENT as lost:
+                delay_s = max(delay_s, next(self._delays))
+                self._report("link.lost", lost, retry_in_s=round(delay_s, 1))
+            await asyncio.sleep(delay_s)
+
+    async def _attempt(self) -> None:
+        """Connect once and converse until the socket is gone, which always ends in an error."""
+        async with self._connected() as websocket:
+            await self._introduce(websocket)
+            self._enter(LinkState.ACTIVE)
+            self._last_trouble = None
+            self._active_since_s = asyncio.get_running_loop().time()
+            self._became_active.set()
+            self._listener.link_active()
+            log.info("link.active", extensions=sorted(self._extensions))
+            try:
+                await self._converse(websocket)
+            finally:
+                self._after_active()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[ClientConnection]:
+        """Hold one open socket; translate what ends it, and say goodbye when we are stopped."""
+        self._enter(LinkState.CONNECTING)
+        try:
+            websocket = await self._connect()
+        except BaseException:
+            self._enter(LinkState.DISCONNECTED)
+            raise
+        self._enter(LinkState.CONNECTED)
+        code = 1000
+        try:
+            yield websocket
+        except asyncio.CancelledError:
+            code = _GOING_AWAY
+            raise
+        finally:
+            self._enter(LinkState.DISCONNECTING)
+            await websocket.close(code)
+            self._enter(LinkState.DISCONNECTED)
+
+    async def _connect(self) -> ClientConnection:
+        token = self._options.device_token
+        try:
+            return await connect(
+                self._options.url,
+                ssl=self._options.tls,
+                additional_headers={"Authorization": f"Bearer {token}"} if token else None,
+                user_agent_header=f"camagent/{__version__}",
+                compression=None,
+                # Our own heartbeat is the authority on a half-open connection.
+                ping_interval=None,
+                open_timeout=self._options.hello_deadline_s,
+                close_timeout=_CLOSE_DEADLINE_S,
+                max_size=4 * LARGEST_MESSAGE_BYTES,
+            )
+        except InvalidStatus as error:
+            status = error.response.status_code
+            if status in _UNAUTHORIZED:
+                raise LinkRejected(status, error.response.reason_phrase) from error
+            raise
+        except ImportError as error:
+            raise LinkError(f"this proxy needs a package that is missing: {error}") from error
+
+    async def _introduce(self, websocket: ClientConnection) -> None:
+        device_id = self._options.device_id
+        hello = DeviceHello(payload=DeviceHello.Payload(device_id=device_id))
+        await websocket.send(encode(hello))
+        self._enter(LinkState.HELLO_SENT)
+        try:
+            async with asyncio.timeout(self._options.hello_deadline_s):
+                acknowledged = await self._await_hello_ack(websocket)
+        except TimeoutError as error:
+            deadline_s = self._options.hello_deadline_s
+            raise LinkError(f"no hello_ack within {deadline_s:g} s") from error
+        self._extensions = frozenset(acknowledged.payload.extensions)
+        self._enter(LinkState.AUTHENTICATED)
+
+    async def _await_hello_ack(self, websocket: ClientConnection) -> DeviceHelloAck:
+        while True:
+            message = _read(await _receive(websocket))
+            match message:
+                case DeviceHelloAck():
+                    return message
+                case Error():
+                    # The close code that follows says what this means for us.
+                    log.warning("link.server_error", message=message.payload.message)
+                case _:
+                    log.warning("link.too_early", type=getattr(message, "type", None))
+
+    async def _converse(self, websocket: ClientConnection) -> NoReturn:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._write(websocket), name="link-write")
+            tasks.create_task(self._beat(), name="link-heartbeat")
+            tasks.create_task(self._report_presence(), name="link-presence")
+            tasks.create_task(self._watch_outbox(), name="link-outbox")
+            while True:
+                self._hand_on(_read(await _receive(websocket)))
+        raise AssertionError("the loop above ends by an error only")
+
+    def _hand_on(self, message: ToDevice | None) -> None:
+        match message:
+            case None:
+                pass
+            case HeartbeatAck():
+                self._acked.set()
+            case Error():
+                log.warning(
+                    "link.server_error",
+                    message=message.payload.message,
+                    request_id=message.request_id,
+                )
+            case _:
+                self._listener.take(message)
+
+    async def _write(self, websocket: ClientConnection) -> NoReturn:
+        while True:
+            message = await self._outbox.get()
+            text = encode(message)
+            await websocket.send(text)
+            log.debug("link.sent", type=message.type, bytes=len(text))
+
+    async def _beat(self) -> NoReturn:
+        """Send heartbeats; a server that leaves one unanswered is gone, whatever TCP believes."""
+        options = self._options
+        while True:
+            await asyncio.sleep(options.heartbeat_interval_s)
+            self._acked.clear()
+            self.send(Heartbeat())
+            try:
+                async with asyncio.timeout(options.heartbeat_deadline_s):
+                    await self._acked.wait()
+            except TimeoutError as error:
+                deadline_s = options.heartbeat_deadline_s
+                raise LinkError(f"no heartbeat_ack within {deadline_s:g} s") from error
+
+    async def _report_presence(self) -> NoReturn:
+        """Report on connect, when something changed, and once in a while."""
+        while True:
+            self._presence_changed.clear()
+            self.send(DevicePresence(payload=self._describe()))
+            await asyncio.sleep(_SHORTEST_PRESENCE_INTERVAL_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._options.presence_interval_s):
+                    await self._presence_changed.wait()
+
+    async def _watch_outbox(self) -> NoReturn:
+        await self._overflow.wait()
+        raise LinkError(f"the server left {_OUTBOX_MESSAGES} messages unread")
+
+    def _after_active(self) -> None:
+        assert self._active_since_s is not None
+        held_s = asyncio.get_running_loop().time() - self._active_since_s
+        if held_s >= self._options.stable_after_s:
+            self._delays = self._new_delays()
+        self._outbox = asyncio.Queue(_OUTBOX_MESSAGES)
+        self._overflow.clear()
+        self._became_active.clear()
+        self._extensions = frozenset()
+        self._listener.link_lost()
+
+    def _new_delays(self) -> Iterator[float]:
+        return backoff(
+            first_s=self._options.first_retry_delay_s,
+            longest_s=self._options.longest_retry_delay_s,
+        )
+
+    def _report(self, event: str, group: BaseExceptionGroup[BaseException], **data: object) -> None:
+        """Log trouble at warning once, its repeats at debug."""
+        cause = _cause(group)
+        write = log.debug if cause == self._last_trouble else log.warning
+        self._last_trouble = cause
+        write(event, cause=cause, **data)
+
+    def _enter(self, state: LinkState) -> None:
+        """Move to `state` and log it; any other move is a bug, not an event."""
+        assert state in _NEXT[self._state], f"{self._state.name} -> {state.name}"
+        log.debug("link.state", previous=self._state.value, state=state.value)
+        self._state = state
+
+
+async def _receive(websocket: ClientConnection) -> str | bytes:
+    try:
+        return await websocket.recv()
+    except ConnectionClosed as closed:
+        frame = closed.rcvd
+        if frame is not None and frame.code == _POLICY_VIOLATION:
+            raise LinkRejected(frame.code, frame.reason) from closed
+        if frame is not None:
+            raise LinkError(f"server closed the connection: {frame}") from closed
+        raise LinkError("connection lost without a goodbye") from closed
+
+
+def _read(text: str | bytes) -> ToDevice | None:
+    """Decode one text; what is no message is logged, dropped and forgotten."""
+    try:
+        message = TO_DEVICE.decode(text)
+    except MalformedMessage as error:
+        log.warning("link.message_ignored", problem=str(error), bytes=len(text))
+        return None
+    log.debug("link.received", type=message.type, bytes=len(text))
+    return message
+
+
+def _cause(group: BaseExceptionGroup[BaseException]) -> str:
+    """Name the first real error inside possibly nested groups."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error)
+    if isinstance(error, LinkError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

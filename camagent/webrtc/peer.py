@@ -1,0 +1,219 @@
+"""One RTCPeerConnection made awaitable: gather, answer, connect, and hear of its end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+import structlog
+from aiortc import (
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransport,
+    RTCPeerConnection,
+    RTCRtpCodecCapability,
+    RTCRtpSender,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InternalError, InvalidStateError, OperationError
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
+
+from camagent.errors import ConnectFailed, NegotiationFailed, ViewerLost
+from camagent.signaling.messages import IceCandidate
+from camagent.webrtc.ice import to_aiortc, to_wire
+from camagent.webrtc.sdp import ViewerOffer
+from camagent.webrtc.sender import ViewerTrack
+
+log = structlog.get_logger(__name__)
+
+IcePolicy = Literal["all", "relay"]
+
+_CONSTRAINED_BASELINE = "42e01f"
+_OVER = frozenset({"failed", "closed"})
+_CLOSE_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What one peer connection has sent."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class Peer:
+    """The peer connection of one viewer. Made by `open_peer`; every method may fail as told.
+
+    Candidates may be added only after `answer`.
+    """
+
+    def __init__(self, connection: RTCPeerConnection, track: ViewerTrack) -> None:
+        self._connection = connection
+        self._moved = asyncio.Event()
+        self._offer: ViewerOffer | None = None
+        connection.on("connectionstatechange", self._moved.set)
+        transceiver = connection.addTransceiver(track, direction="sendonly")
+        transceiver.setCodecPreferences(h264_capabilities())
+        self._sender = transceiver.sender
+
+    @property
+    def sender(self) -> RTCRtpSender:
+        """What sends the video."""
+        return self._sender
+
+    async def gather(self) -> None:
+        """Find our candidates; it must be over before `answer`."""
+        await self._ice.iceGatherer.gather()
+
+    async def answer(self, offer: ViewerOffer) -> str:
+        """Accept the viewer's offer and write the answer, our candidates included.
+
+        Raises:
+            NegotiationFailed: the offer cannot be used; the text says why.
+        """
+        self._offer = offer
+        try:
+            await self._connection.setRemoteDescription(
+                RTCSessionDescription(sdp=offer.narrowed(), type="offer")
+            )
+            await self._connection.setLocalDescription()
+        except OperationError as error:
+            raise NegotiationFailed(
+                "the offer has no H.264 constrained baseline with packetization mode 1"
+            ) from error
+        except (
+            AssertionError,
+            AttributeError,
+            IndexError,
+            InternalError,
+            InvalidStateError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:
+            # aiortc's reader of SDP trusts its input; whatever trips it is the offer's fault.
+            raise NegotiationFailed(f"the offer cannot be read: {error}") from error
+        return offer.widened(self._connection.localDescription.sdp)
+
+    def candidates(self) -> list[IceCandidate]:
+        """List our candidates, as the viewer's browser knows their section."""
+        assert self._offer is not None, "candidates are told after the answer"
+        mid, index = self._offer.video.mid, self._offer.video_index
+        return [
+            to_wire(one, mid=mid, index=index) for one in self._ice.iceGatherer.getLocalCandidates()
+        ]
+
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
+        """Add one of the viewer's candidates, or None when there are no more.
+
+        Raises:
+            NegotiationFailed: the candidate cannot be read.
+        """
+        assert self._offer is not None, "candidates wait for the offer"
+        read = to_aiortc(candidate, mid=self._offer.video.mid) if candidate else None
+        await self._connection.addIceCandidate(read)
+
+    async def connected(self) -> None:
+        """Wait until media can flow.
+
+        Raises:
+            ConnectFailed: ICE or DTLS gave up.
+        """
+        while self._connection.connectionState != "connected":
+            if self._connection.connectionState in _OVER:
+                raise ConnectFailed(f"{self.stage} failed")
+            await self._next_move()
+
+    async def lost(self) -> NoReturn:
+        """Wait for the end of the connection, which is an error whoever caused it.
+
+        Raises:
+            ViewerLost: `failed` or `closed`, which differ only in who noticed.
+        """
+        while self._connection.connectionState not in _OVER:
+            await self._next_move()
+        raise ViewerLost(f"the peer connection is {self._connection.connectionState}")
+
+    @property
+    def stage(self) -> str:
+        """What a connection that is not up yet is waiting for: `gather`, `ice` or `dtls`."""
+        if self._ice.iceGatherer.state != "completed":
+            return "gather"
+        return "dtls" if self._ice.state == "completed" else "ice"
+
+    def pair_type(self) -> str | None:
+        """Tell how media flows, by our candidate's type and the viewer's: `host/srflx`."""
+        # aiortc tells nothing about the chosen pair. Contract test: test_contract.py.
+        pair = self._ice._connection._nominated.get(1)  # noqa: SLF001
+        if pair is None:
+            return None
+        return f"{pair.local_candidate.type}/{pair.remote_candidate.type}"
+
+    async def traffic(self) -> Traffic:
+        """Count what was sent so far."""
+        report = await self._sender.getStats()
+        for entry in report.values():
+            if entry.type == "outbound-rtp":
+                return Traffic(entry.packetsSent, entry.bytesSent)
+        return Traffic()
+
+    @property
+    def _ice(self) -> RTCIceTransport:
+        return self._sender.transport.transport
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+
+@asynccontextmanager
+async def open_peer(
+    *, ice_servers: Iterable[RTCIceServer], policy: IcePolicy, track: ViewerTrack
+) -> AsyncIterator[Peer]:
+    """Hold a peer connection that sends `track`.
+
+    The list of ICE servers is explicit, for aiortc has a public one of its own as default.
+    """
+    connection = RTCPeerConnection(
+        RTCConfiguration(
+            iceServers=list(ice_servers),
+            iceTransportPolicy=RTCIceTransportPolicy(policy),
+            bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+        )
+    )
+    try:
+        yield Peer(connection, track)
+    finally:
+        track.stop()
+        await _close(connection)
+
+
+async def warm_up() -> None:
+    """Open and close one connection: the first in a process is the slow one."""
+    track = ViewerTrack(request_keyframe=lambda: None)
+    async with open_peer(ice_servers=(), policy="all", track=track) as peer:
+        await peer.gather()
+
+
+def h264_capabilities() -> list[RTCRtpCodecCapability]:
+    """List H.264 constrained baseline in packetization mode 1, and retransmission, in this order."""
+    offered = RTCRtpSender.getCapabilities("video").codecs
+    h264 = [
+        codec
+        for codec in offered
+        if codec.mimeType.lower() == "video/h264"
+        and codec.parameters.get("profile-level-id") == _CONSTRAINED_BASELINE
+    ]
+    rtx = [codec for codec in offered if codec.mimeType.lower() == "video/rtx"]
+    return [*h264, *rtx[:1]]
+
+
+async def _close(connection: RTCPeerConnection) -> None:
+    """Close under a deadline: giving back a relayed candidate can take a minute."""
+    try:
+        async with asyncio.timeout(_CLOSE_DEADLINE_S):
+            await connection.close()
+    except TimeoutError:
+        log.warning("peer.close_abandoned", after_s=_CLOSE_DEADLINE_S)

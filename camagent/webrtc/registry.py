@@ -1,0 +1,202 @@
+"""All sessions: admits them, keeps each one's failure to itself, and ends orphans."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import structlog
+
+from camagent.errors import (
+    CameraUnavailable,
+    ConnectFailed,
+    NegotiationFailed,
+    SessionEnded,
+    SessionError,
+    SessionTooLong,
+    ViewerLost,
+)
+from camagent.signaling.messages import (
+    DeviceWatchRequest,
+    FromDevice,
+    WatchEnded,
+    WatchEndReason,
+)
+from camagent.webrtc.peer import IcePolicy
+from camagent.webrtc.session import Camera, Session, SessionLimits
+
+log = structlog.get_logger(__name__)
+
+_REASONS: dict[type[BaseException], WatchEndReason] = {
+    CameraUnavailable: "error",
+    ConnectFailed: "error",
+    NegotiationFailed: "error",
+    SessionTooLong: "timeout",
+    ViewerLost: "viewer_disconnected",
+}
+
+
+@dataclass
+class _Entry:
+    """One session, and which link the server last spoke of it on."""
+
+    session: Session
+    user_id: str
+    link_number: int
+
+
+class SessionRegistry:
+    """Every session of this device by its id.
+
+    `send` takes messages for the server; `on_change` is called when the number of viewers changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        camera: Camera,
+        max_viewers: int,
+        policy: IcePolicy,
+        limits: SessionLimits,
+        grace_s: float,
+        on_change: Callable[[], None],
+    ) -> None:
+        self._camera = camera
+        self._max_viewers = max_viewers
+        self._policy = policy
+        self._limits = limits
+        self._grace_s = grace_s
+        self._on_change = on_change
+        self._entries: dict[str, _Entry] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._link_number = 0
+        self.send: Callable[[FromDevice], None] = _nowhere
+
+    @property
+    def viewer_count(self) -> int:
+        """How many sessions hold a place."""
+        return sum(not entry.session.is_over for entry in self._entries.values())
+
+    async def run(self) -> NoReturn:
+        """Own the task of every session until cancelled."""
+        async with asyncio.TaskGroup() as self._tasks:
+            await asyncio.Event().wait()
+        raise AssertionError("waits for ever")
+
+    def open(self, request: DeviceWatchRequest.Payload) -> None:
+        """Start a session, or start it anew if its id is known."""
+        assert self._tasks is not None, "run() owns the sessions"
+        known = self._entries.pop(request.session_id, None)
+        if known is not None:
+            known.session.end("replaced by a new watch_request")
+        if self.viewer_count >= self._max_viewers:
+            log.warning(
+                "session.refused", session_id=request.session_id, max_viewers=self._max_viewers
+            )
+            places = f"{self._max_viewers} viewer{'s' if self._max_viewers > 1 else ''}"
+            self._tell(request.session_id, "error", f"this camera serves at most {places} at once")
+            return
+        session = Session(
+            request.session_id,
+            ice_servers=request.ice_servers,
+            policy=self._policy,
+            limits=self._limits,
+            camera=self._camera,
+            send=self.send,
+        )
+        entry = _Entry(session, request.user_id, self._link_number)
+        self._entries[request.session_id] = entry
+        self._tasks.create_task(self._run_contained(entry), name=f"session {request.session_id}")
+        self._on_change()
+
+    def find(self, session_id: str, message_type: str) -> Session | None:
+        """Look a session up for a message that the server sent; without one, warn."""
+        entry = self._entries.get(session_id)
+        if entry is None:
+            log.warning("session.unknown", session_id=session_id, type=message_type)
+            return None
+        # Whoever speaks of a session can also end it.
+        entry.link_number = self._link_number
+        return entry.session
+
+    def link_active(self) -> None:
+        """Count a new link: what is opened from now on belongs to it."""
+        self._link_number += 1
+
+    def link_lost(self) -> None:
+        """Let the sessions of the lost link go on for the grace, and no longer.
+
+        Media does not flow through the WebSocket, so a short absence of the server is nothing to a
+        viewer. After the grace they end, for the server can no longer take a viewer's right away.
+        """
+        assert self._tasks is not None, "run() owns the sessions"
+        if self._entries:
+            log.info("session.grace", sessions=len(self._entries), grace_s=self._grace_s)
+            self._tasks.create_task(self._end_orphans(self._link_number), name="session-grace")
+
+    async def _end_orphans(self, link_number: int) -> None:
+        await asyncio.sleep(self._grace_s)
+        for entry in tuple(self._entries.values()):
+            if entry.link_number <= link_number:
+                entry.session.end("server away for longer than the grace")
+
+    async def _run_contained(self, entry: _Entry) -> None:
+        """Run one session to its end; log one line about it, whatever happened."""
+        session = entry.session
+        with structlog.contextvars.bound_contextvars(session_id=session.session_id):
+            log.info("session.opened", user_id=entry.user_id)
+            outcome: BaseException = SessionEnded("agent stopped")
+            try:
+                await session.run()
+            except* SessionError as group:
+                outcome = _first(group)
+            except* Exception as group:
+                # The one broad net of the package: a session's fault stays its own.
+                outcome = _first(group)
+                log.exception("session.crashed")
+            finally:
+                if self._entries.get(session.session_id) is entry:
+                    del self._entries[session.session_id]
+                _log_end(session, outcome)
+                self._on_change()
+            self._explain(session, outcome)
+
+    def _explain(self, session: Session, outcome: BaseException) -> None:
+        """Tell the server of an end that it does not know of."""
+        if not isinstance(outcome, SessionEnded):
+            is_known = isinstance(outcome, SessionError)
+            text = str(outcome) if is_known else "the camera agent failed; its log says why"
+            self._tell(session.session_id, _REASONS.get(type(outcome), "error"), text)
+
+    def _tell(self, session_id: str, reason: WatchEndReason, text: str) -> None:
+        payload = WatchEnded.Payload(session_id=session_id, reason=reason, message=text[:1024])
+        self.send(WatchEnded(payload=payload))
+
+
+def _log_end(session: Session, outcome: BaseException) -> None:
+    """The canonical line: why, how long, what was sent and how, and when each stage was reached."""
+    ledger, track = session.ledger, session.track
+    log.info(
+        "session.closed",
+        outcome=type(outcome).__name__,
+        why=str(outcome),
+        duration_s=ledger.elapsed_s(),
+        frames=track.frames,
+        keyframes=track.keyframes,
+        frames_dropped=track.frames_dropped,
+        bytes=ledger.traffic.bytes,
+        pair=ledger.pair_type,
+        first_frame_ms=ledger.reached_ms.get("streaming"),
+        stages_ms=" ".join(f"{stage}:{ms}" for stage, ms in ledger.reached_ms.items()),
+    )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _nowhere(_message: FromDevice) -> None:
+    """Before there is a link, nobody hears."""
