@@ -1,0 +1,256 @@
+"""The camera runs only while someone watches, and for a little while after.
+
+    IDLE ──► STARTING ──► LIVE ◄──► LINGERING ──► IDLE
+                │  ▲        │ no frames: closed and opened anew
+                ▼  └────────┘
+              FAILED ──► STARTING, after a delay
+
+A call into the camera that does not return ends `run`, and so the process: nothing else gets a
+stuck driver's thread back.
+"""
+
+import asyncio
+import contextlib
+import enum
+import math
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import NoReturn
+
+import structlog
+
+from camagent.errors import CameraError, CameraHung
+from camagent.media.frame import Encoding, VideoSource
+from camagent.media.hub import VideoHub
+from camagent.media.opening import Opening
+
+log = structlog.get_logger(__name__)
+
+
+class CaptureState(enum.Enum):
+    """Where the camera stands."""
+
+    IDLE = "idle"
+    """It is closed, and nobody watches."""
+
+    STARTING = "starting"
+    """It is being opened, for the first time or anew; no frame has come since."""
+
+    LIVE = "live"
+    """Frames come, and somebody wants them."""
+
+    LINGERING = "lingering"
+    """Frames come; the last viewer left a short while ago."""
+
+    FAILED = "failed"
+    """It could not be opened, or gave no frame. The next attempt waits for its time."""
+
+
+_NEXT: dict[CaptureState, frozenset[CaptureState]] = {
+    CaptureState.IDLE: frozenset({CaptureState.STARTING}),
+    CaptureState.STARTING: frozenset(
+        {CaptureState.LIVE, CaptureState.LINGERING, CaptureState.FAILED}
+    ),
+    CaptureState.LIVE: frozenset(
+        {CaptureState.LINGERING, CaptureState.STARTING, CaptureState.FAILED}
+    ),
+    CaptureState.LINGERING: frozenset({CaptureState.LIVE, CaptureState.IDLE, CaptureState.FAILED}),
+    CaptureState.FAILED: frozenset({CaptureState.STARTING}),
+}
+
+
+class Capture:
+    """One source, its hub, and when the one feeds the other.
+
+    Args:
+        source: opened and closed as needed, each time from a new thread.
+        linger_s: how long the camera stays open after the last watcher.
+        is_always_on: keep it open from the start.
+        stall_after_s: how long it may give no frame before it is opened anew.
+        open_deadline_s: how long opening may take, and closing as well.
+        retry_delays: gives the delays between attempts after a failure; called again after each
+            success.
+        on_change: told of every change of `state`; must not raise.
+
+    Attributes:
+        hub: where the frames go.
+        restarts: how often the camera was opened anew because frames had ceased.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        *,
+        linger_s: float,
+        is_always_on: bool,
+        stall_after_s: float = 3.0,
+        open_deadline_s: float = 10.0,
+        retry_delays: Callable[[], Iterator[float]],
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.hub = VideoHub(self._force_keyframe)
+        self.restarts = 0
+        self._source = source
+        self._linger_s = linger_s
+        self._stall_after_s = stall_after_s
+        self._open_deadline_s = open_deadline_s
+        self._retry_delays = retry_delays
+        self._delays = retry_delays()
+        self._on_change = on_change
+        self._state = CaptureState.IDLE
+        self._error: CameraError | None = None
+        self._bitrate_bps: int | None = None
+        self._opening: Opening | None = None
+        self._encoding: Encoding | None = None
+        self._watchers = 1 if is_always_on else 0
+        self._unwanted_since_s = float("-inf")
+        self._wish_changed = asyncio.Event()
+        self._has_failed = asyncio.Event()
+
+    @property
+    def state(self) -> CaptureState:
+        """Where the camera stands."""
+        return self._state
+
+    @property
+    def problem(self) -> str | None:
+        """Why the camera failed last, until frames come again."""
+        return None if self._error is None else str(self._error)
+
+    @property
+    def frame_age_s(self) -> float | None:
+        """Seconds since the newest frame of the open camera; None while there is none."""
+        if self._opening is None or not self._opening.first_frame.is_set():
+            return None
+        return asyncio.get_running_loop().time() - self._opening.newest_at_s
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        """Encode at `bitrate_bps` from now on, also after the camera was closed and opened."""
+        self._bitrate_bps = bitrate_bps
+        if self._encoding is not None:
+            self._encoding.set_bitrate(bitrate_bps)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Want the camera while the block runs; neither entering nor leaving waits for it."""
+        self._watchers += 1
+        self._wish_changed.set()
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            self._unwanted_since_s = asyncio.get_running_loop().time()
+            self._wish_changed.set()
+
+    async def failed(self) -> CameraError:
+        """Wait until the camera cannot serve, which may be now, and give the reason."""
+        await self._has_failed.wait()
+        assert self._error is not None, "set before the event"
+        return self._error
+
+    async def run(self) -> NoReturn:
+        """Open and close the camera as wanted, until cancelled; the camera is closed then.
+
+        Raises:
+            CameraHung: a call into the camera did not return; only a new process can help.
+        """
+        while True:
+            await self._until_due()
+            try:
+                while await self._serve():
+                    self.restarts += 1
+                self._enter(CaptureState.IDLE)
+            except CameraHung:
+                raise
+            except CameraError as error:
+                await self._fail(error)
+
+    async def _until_due(self) -> None:
+        """Wait for a watcher, unless a failure has yet to be overcome."""
+        while self._state is CaptureState.IDLE and not self._watchers:
+            self._wish_changed.clear()
+            await self._wish_changed.wait()
+
+    async def _serve(self) -> bool:
+        """Open the camera and close it; true when it has to be opened again at once."""
+        self._enter(CaptureState.STARTING)
+        async with self._opened() as opening:
+            await self._until_first_frame(opening)
+            self._error = None
+            self._delays = self._retry_delays()
+            return await self._watch_over(opening)
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Opening]:
+        """Hold the camera open while the block runs."""
+        opening = Opening(self._source, self.hub)
+        is_cancelled = False
+        try:
+            encoding = await opening.opened(deadline_s=self._open_deadline_s)
+            self._opening, self._encoding = opening, encoding
+            if self._bitrate_bps is not None:
+                encoding.set_bitrate(self._bitrate_bps)
+            yield opening
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
+        finally:
+            self._opening = self._encoding = None
+            try:
+                await opening.close(deadline_s=self._open_deadline_s)
+            except CameraError as error:
+                if not is_cancelled:
+                    raise
+                log.warning("capture.close_failed", problem=str(error))
+
+    async def _until_first_frame(self, opening: Opening) -> None:
+        try:
+            async with asyncio.timeout(self._stall_after_s):
+                await opening.first_frame.wait()
+        except TimeoutError:
+            raise CameraError(
+                f"{self._source.name} opened, but gave no picture for {self._stall_after_s:g} s"
+            ) from None
+
+    async def _watch_over(self, opening: Opening) -> bool:
+        """Return true when frames ceased though somebody wants them, false when nobody does."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._enter(CaptureState.LIVE if self._watchers else CaptureState.LINGERING)
+            stalled_at_s = opening.newest_at_s + self._stall_after_s
+            over_at_s = math.inf if self._watchers else self._unwanted_since_s + self._linger_s
+            if loop.time() >= stalled_at_s:
+                log.warning("capture.stalled", no_frame_for_s=self._stall_after_s)
+                return self._watchers > 0
+            if loop.time() >= over_at_s:
+                return False
+            self._wish_changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(stalled_at_s, over_at_s)):
+                    await self._wish_changed.wait()
+
+    async def _fail(self, error: CameraError) -> None:
+        """Tell everybody, and wait for the time of the next attempt."""
+        delay_s = next(self._delays)
+        tell = log.debug if str(error) == self.problem else log.warning
+        tell("capture.failed", problem=str(error), retry_in_s=round(delay_s, 1))
+        self._error = error
+        self._enter(CaptureState.FAILED)
+        await asyncio.sleep(delay_s)
+
+    def _force_keyframe(self) -> None:
+        if self._encoding is not None:
+            self._encoding.force_keyframe()
+
+    def _enter(self, state: CaptureState) -> None:
+        """Move to `state`, log it and tell; any move that is not drawn above is a bug."""
+        if state is self._state:
+            return
+        assert state in _NEXT[self._state], f"{self._state.name} -> {state.name}"
+        log.debug("capture.state", previous=self._state.value, state=state.value)
+        self._state = state
+        if state is CaptureState.FAILED:
+            self._has_failed.set()
+        else:
+            self._has_failed.clear()
+        self._on_change()
