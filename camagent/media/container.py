@@ -1,0 +1,186 @@
+"""USB cameras, RTSP cameras and video files: whatever FFmpeg reads, decoded and encoded anew."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+from av.container import InputContainer
+
+from camagent.errors import CameraError
+from camagent.media.encoder import EncoderOptions, H264Encoder
+from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.picture import Fitter
+from camagent.media.threads import thread_running
+
+_OPEN_DEADLINE_S = 8.0
+_READ_DEADLINE_S = 5.0
+_LONGEST_GAP_S = 1.0
+"""A file's pictures are shown at most this far apart, whatever its timestamps say."""
+
+
+class ContainerSource:
+    """A V4L2 device such as /dev/video0, a URL such as rtsp://…, or the path of a file.
+
+    A file is played in real time, over and over. The end or failure of anything else ends the
+    frames; closing tells why.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        width_px: int,
+        height_px: int,
+        frames_per_second: int,
+        bitrate_bps: int,
+        keyframe_interval_s: float,
+    ) -> None:
+        self._url = url
+        self._options = EncoderOptions(
+            width_px=width_px,
+            height_px=height_px,
+            frames_per_second=frames_per_second,
+            bitrate_bps=bitrate_bps,
+            keyframe_interval_s=keyframe_interval_s,
+        )
+
+    @property
+    def name(self) -> str:
+        """What it is, for logs: the URL without what may be secret in it."""
+        url = urlsplit(self._url)
+        if not url.netloc:
+            return self._url
+        host = url.netloc.rpartition("@")[2]
+        return f"{url.scheme}://{host}{url.path}"
+
+    @contextmanager
+    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+        """Read, decode and encode while the block runs.
+
+        Raises:
+            CameraError: it cannot be opened or holds no video; at the end, why frames ceased.
+        """
+        encoder = H264Encoder(publish, self._options)
+        closing = threading.Event()
+        with self._open() as container:
+            pictures = self._pictures(container, closing)
+            # Here, for it can take a camera seconds to come to its next keyframe.
+            pictures = itertools.chain([next(pictures)], pictures)
+            work = partial(self._encode, pictures, encoder, closing)
+            with encoder.running(), thread_running(work, stop=closing.set, name="container"):
+                yield encoder
+
+    def _encode(
+        self,
+        pictures: Iterator[tuple[av.VideoFrame, int]],
+        encoder: H264Encoder,
+        closing: threading.Event,
+    ) -> None:
+        fitter = Fitter(width_px=self._options.width_px, height_px=self._options.height_px)
+        interval_us = 1_000_000 // self._options.frames_per_second
+        due_us = 0
+        for picture, captured_at_us in pictures:
+            if closing.is_set():
+                return
+            # A source that is faster than asked for is thinned out; jitter is no reason to.
+            if captured_at_us + interval_us // 2 >= due_us:
+                due_us = max(due_us, captured_at_us - interval_us) + interval_us
+                encoder.encode(fitter.fit(picture), captured_at_us=captured_at_us)
+
+    def _pictures(
+        self, container: InputContainer, closing: threading.Event
+    ) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Yield pictures and when they were captured, in microseconds of the monotonic clock."""
+        play = _looped if self._is_file else _live
+        try:
+            yield from play(container, closing)
+        except av.FFmpegError as error:
+            # Without the cause: PyAV's errors quote the URL, with the password in it.
+            raise CameraError(f"reading {self.name} failed: {error.strerror}") from None
+        if not closing.is_set():
+            raise CameraError(f"{self.name} came to its end")
+
+    @property
+    def _is_device(self) -> bool:
+        return self._url.startswith("/dev/")
+
+    @property
+    def _is_file(self) -> bool:
+        return not self._is_device and urlsplit(self._url).scheme in {"", "file"}
+
+    def _open(self) -> InputContainer:
+        container = self._open_device() if self._is_device else self._open_url()
+        if not container.streams.video:
+            container.close()
+            raise CameraError(f"{self.name} holds no video")
+        container.streams.video[0].thread_type = "SLICE"
+        return container
+
+    def _open_url(self) -> InputContainer:
+        is_rtsp = urlsplit(self._url).scheme in {"rtsp", "rtsps"}
+        return self._try_open(None, {"rtsp_transport": "tcp"} if is_rtsp else {})
+
+    def _open_device(self) -> InputContainer:
+        size = f"{self._options.width_px}x{self._options.height_px}"
+        options = {"video_size": size, "framerate": str(self._options.frames_per_second)}
+        try:
+            # Raw pictures of this size fit through USB only a few times per second.
+            return self._try_open("v4l2", options | {"input_format": "mjpeg"})
+        except CameraError:
+            return self._try_open("v4l2", options)
+
+    def _try_open(self, container_format: str | None, options: dict[str, str]) -> InputContainer:
+        try:
+            return av.open(
+                self._url,
+                format=container_format,
+                options=options,
+                timeout=(_OPEN_DEADLINE_S, _READ_DEADLINE_S),
+            )
+        except (av.FFmpegError, ValueError) as error:
+            reason = error.strerror if isinstance(error, av.FFmpegError) else "no such format"
+            # Without the cause: PyAV's errors quote the URL, with the password in it.
+            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
+
+    def _hint(self) -> str:
+        if not self._is_device:
+            return ""
+        if not Path(self._url).exists():
+            return "; v4l2-ctl --list-devices shows the cameras there are"
+        return "; is this user in the group video, or does another program use it?"
+
+
+def _live(
+    container: InputContainer, _closing: threading.Event
+) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Take pictures as they come."""
+    for picture in container.decode(video=0):
+        yield picture, time.monotonic_ns() // 1_000
+
+
+def _looped(
+    container: InputContainer, closing: threading.Event
+) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Play a file over and over, each picture at its time."""
+    interval_s = 1 / float(container.streams.video[0].average_rate or 25)
+    due_at_s = time.monotonic()
+    while True:
+        previous_s: float | None = None
+        for picture in container.decode(video=0):
+            gap_s = interval_s
+            if previous_s is not None and picture.time is not None:
+                gap_s = min(max(0.0, picture.time - previous_s), _LONGEST_GAP_S)
+            previous_s = picture.time
+            due_at_s = max(due_at_s + gap_s, time.monotonic() - _LONGEST_GAP_S)
+            if closing.wait(max(0.0, due_at_s - time.monotonic())):
+                return
+            yield picture, int(due_at_s * 1_000_000)
+        if previous_s is None:
+            return
+        container.seek(0)
