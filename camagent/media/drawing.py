@@ -60,9 +60,8 @@ class TestPicture:
             for plane, scale in enumerate((1, 2, 2))
         ]
         self._ball = _Ball(diameter_px=height_px // 5 & ~1)
-        self._clock = _Clock(
-            dot_px=max(2, width_px * 3 // 4 // (_CLOCK_CHARACTERS * _GLYPH_COLUMNS)) & ~1
-        )
+        dots = _CLOCK_CHARACTERS * _GLYPH_COLUMNS
+        self._clock = _Clock(dot_px=max(1, width_px * 3 // 4 // dots & ~1))
 
     def draw(self, unix_time_us: int) -> av.VideoFrame:
         """Draw the picture of that moment, as yuv420p."""

@@ -1,0 +1,368 @@
+"""When the camera runs, and what becomes of it when it fails: with the habits of a real one."""
+
+import asyncio
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from camagent.errors import CameraError, CameraHung
+from camagent.media.capture import Capture, CaptureState
+from camagent.media.frame import EncodedFrame, Encoding
+from tests.support import running, until
+
+IDLE, STARTING, LIVE = CaptureState.IDLE, CaptureState.STARTING, CaptureState.LIVE
+LINGERING, FAILED = CaptureState.LINGERING, CaptureState.FAILED
+
+
+class Camera:
+    """A source that misbehaves as told; a thread of its own makes a frame every 2 ms.
+
+    It copies what picamera2 does: it stalls without a word, hangs in open or close, is busy.
+    """
+
+    name = "fake camera"
+
+    def __init__(self) -> None:
+        self.openings = 0
+        self.is_open = False
+        self.open_problem: str | None = None
+        self.close_problem: str | None = None
+        self.is_stalled = False
+        self.open_gate = threading.Event()
+        self.close_gate = threading.Event()
+        self.open_gate.set()
+        self.close_gate.set()
+        self.bitrates_bps: list[int] = []
+        self.keyframes_forced = 0
+        self.threads: set[str] = set()
+
+    @contextmanager
+    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+        self.threads.add(threading.current_thread().name)
+        self.openings += 1
+        self.open_gate.wait()
+        if self.open_problem is not None:
+            raise CameraError(self.open_problem)
+        assert not self.is_open, "opened twice"
+        self.is_open = True
+        closing = threading.Event()
+        maker = threading.Thread(target=self._make_frames, args=(publish, closing))
+        maker.start()
+        try:
+            yield self
+        finally:
+            self.close_gate.wait()
+            closing.set()
+            maker.join()
+            self.is_open = False
+        if self.close_problem is not None:
+            raise CameraError(self.close_problem)
+
+    def force_keyframe(self) -> None:
+        self.keyframes_forced += 1
+
+    def set_bitrate(self, bitrate_bps: int) -> None:
+        self.bitrates_bps.append(bitrate_bps)
+
+    def _make_frames(
+        self, publish: Callable[[EncodedFrame], None], closing: threading.Event
+    ) -> None:
+        is_first = True
+        while True:
+            if not self.is_stalled:
+                publish(EncodedFrame(b"frame", time.monotonic_ns() // 1_000, is_first))
+                is_first = False
+            if closing.wait(0.002):
+                return
+
+
+class Viewer:
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+
+    def take(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
+
+
+@pytest.fixture
+def camera() -> Iterator[Camera]:
+    """Give a camera; its gates open at the end, so that no thread outlives the test."""
+    camera = Camera()
+    yield camera
+    camera.open_gate.set()
+    camera.close_gate.set()
+
+
+class Watched(Capture):
+    """A capture with short times, which remembers its states."""
+
+    def __init__(
+        self,
+        camera: Camera,
+        *,
+        linger_s: float = 0.05,
+        is_always_on: bool = False,
+        stall_after_s: float = 0.15,
+        open_deadline_s: float = 5.0,
+        retry_delay_s: float = 0.01,
+    ) -> None:
+        self.states: list[CaptureState] = []
+        super().__init__(
+            camera,
+            linger_s=linger_s,
+            is_always_on=is_always_on,
+            stall_after_s=stall_after_s,
+            open_deadline_s=open_deadline_s,
+            retry_delays=lambda: itertools.repeat(retry_delay_s),
+            on_change=lambda: self.states.append(self.state),
+        )
+
+
+async def test_nobody_watches_nothing_runs(camera: Camera) -> None:
+    """The camera stays closed until somebody watches."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        await asyncio.sleep(0.02)
+        assert (capture.state, camera.openings, capture.frame_age_s) == (IDLE, 0, None)
+
+
+async def test_the_camera_runs_while_someone_watches(camera: Camera) -> None:
+    """The first watcher opens it, the last one's leaving closes it after the linger."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            assert capture.frame_age_s is not None
+            with capture.watched():
+                pass
+            await asyncio.sleep(0.1)
+            assert capture.state is LIVE
+        await until(lambda: capture.state is IDLE)
+
+        assert not camera.is_open
+        assert capture.states == [STARTING, LIVE, LINGERING, IDLE]
+        assert camera.openings == 1
+
+
+async def test_who_comes_back_in_time_finds_it_running(camera: Camera) -> None:
+    """A watcher during the linger keeps the camera open; no second opening."""
+    capture = Watched(camera, linger_s=5)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+        await until(lambda: capture.state is LINGERING)
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            assert camera.openings == 1
+
+
+async def test_an_always_on_camera_never_closes(camera: Camera) -> None:
+    """It opens by itself and outlasts its watchers."""
+    capture = Watched(camera, is_always_on=True, linger_s=0)
+    async with running(capture.run()):
+        await until(lambda: capture.state is LIVE)
+        with capture.watched():
+            pass
+        await asyncio.sleep(0.05)
+        assert capture.state is LIVE
+    assert not camera.is_open
+
+
+async def test_subscribers_take_frames_on_the_loop(camera: Camera) -> None:
+    """Frames cross from the camera's thread to the loop, in order; control goes back."""
+    capture = Watched(camera)
+    viewer = Viewer()
+    capture.set_bitrate(300_000)
+    async with running(capture.run()):
+        with capture.watched(), capture.hub.subscribed(viewer):
+            await until(lambda: len(viewer.frames) > 10)
+            capture.hub.request_keyframe()
+            capture.set_bitrate(200_000)
+            await until(lambda: camera.keyframes_forced)
+    times = [frame.pts_us for frame in viewer.frames]
+    assert times == sorted(times)
+    assert camera.bitrates_bps == [300_000, 200_000]
+
+
+async def test_the_bitrate_outlasts_an_opening(camera: Camera) -> None:
+    """What was set last is set again when the camera opens anew."""
+    capture = Watched(camera, linger_s=0)
+    capture.set_bitrate(123_000)
+    async with running(capture.run()):
+        for _ in range(2):
+            with capture.watched():
+                await until(lambda: capture.state is LIVE)
+            await until(lambda: capture.state is IDLE)
+    assert camera.bitrates_bps == [123_000, 123_000]
+
+
+async def test_a_stalled_camera_is_opened_anew(camera: Camera) -> None:
+    """Without a frame for a while it closes and opens; subscribers go on with a keyframe."""
+    capture = Watched(camera)
+    viewer = Viewer()
+    async with running(capture.run()):
+        with capture.watched(), capture.hub.subscribed(viewer):
+            await until(lambda: capture.state is LIVE)
+            camera.is_stalled = True
+            seen = len(viewer.frames)
+            await until(lambda: capture.restarts == 1)
+            camera.is_stalled = False
+            await until(lambda: capture.state is LIVE)
+            await until(lambda: any(frame.is_keyframe for frame in viewer.frames[seen:]))
+            assert capture.states == [STARTING, LIVE, STARTING, LIVE]
+            assert capture.problem is None
+    times = [frame.pts_us for frame in viewer.frames]
+    assert times == sorted(set(times))
+
+
+async def test_a_camera_without_pictures_has_failed(camera: Camera) -> None:
+    """One that opens and gives nothing is no stall but a failure, with a delay before the next."""
+    camera.is_stalled = True
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            error = await capture.failed()
+            assert "fake camera opened, but gave no picture" in str(error)
+            camera.is_stalled = False
+            await until(lambda: capture.state is LIVE)
+    assert LIVE not in capture.states[: capture.states.index(FAILED)]
+
+
+async def test_a_failure_is_told_to_all_who_ask(camera: Camera) -> None:
+    """Those who wait are told, those who ask later too; success clears the problem."""
+    camera.open_problem = "somebody else has it"
+    capture = Watched(camera, retry_delay_s=0.1)
+    async with running(capture.run()):
+        with capture.watched():
+            waiting = asyncio.create_task(capture.failed())
+            await until(lambda: capture.state is FAILED)
+            assert str(await waiting) == str(await capture.failed()) == camera.open_problem
+            assert capture.problem == camera.open_problem
+
+            camera.open_problem = None
+            await until(lambda: capture.state is LIVE)
+            assert capture.problem is None
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await capture.failed()
+
+
+async def test_a_failed_camera_is_tried_again_without_watchers(camera: Camera) -> None:
+    """The retries go on until it works; then it closes, and the problem is gone."""
+    camera.open_problem = "no camera"
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is FAILED)
+        await until(lambda: camera.openings >= 4)
+        camera.open_problem = None
+        await until(lambda: capture.state is IDLE)
+        assert capture.problem is None
+        assert capture.states[-3:] == [STARTING, LINGERING, IDLE]
+
+
+async def test_a_failure_on_closing_counts(camera: Camera) -> None:
+    """What went wrong inside, and is told where the source closes, becomes the problem."""
+    camera.close_problem = "the encoder failed long ago"
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            camera.is_stalled = True
+            assert str(await capture.failed()) == camera.close_problem
+            camera.is_stalled = False
+            camera.close_problem = None
+            await until(lambda: capture.state is LIVE)
+
+
+@pytest.mark.parametrize("gate", ["open_gate", "close_gate"])
+async def test_a_call_that_hangs_ends_the_process(camera: Camera, gate: str) -> None:
+    """Opening or closing that does not return in time is raised out of run."""
+    getattr(camera, gate).clear()
+    capture = Watched(camera, open_deadline_s=0.1, linger_s=0)
+    task = asyncio.create_task(capture.run())
+    with capture.watched():
+        await until(lambda: camera.openings)
+        await until(lambda: gate == "open_gate" or capture.state is LIVE)
+    with pytest.raises(CameraHung, match=r"ing fake camera takes more than 0\.1 s"):
+        await task
+
+
+async def test_cancellation_closes_the_camera(camera: Camera) -> None:
+    """Whoever cancels run finds the camera closed and no thread left."""
+    capture = Watched(camera)
+    with capture.watched():
+        task = asyncio.create_task(capture.run())
+        await until(lambda: capture.state is LIVE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not camera.is_open
+    await until(lambda: not camera.threads & {thread.name for thread in threading.enumerate()})
+
+
+async def test_cancellation_while_opening_closes_what_opens(camera: Camera) -> None:
+    """A camera whose opening is under way is waited for and closed."""
+    camera.open_gate.clear()
+    capture = Watched(camera)
+    with capture.watched():
+        task = asyncio.create_task(capture.run())
+        await until(lambda: camera.openings)
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        camera.open_gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not camera.is_open
+
+
+async def test_cancellation_is_not_held_up_by_a_camera_that_hangs(camera: Camera) -> None:
+    """Closing on cancellation has a deadline too, and stays a cancellation."""
+    camera.close_gate.clear()
+    capture = Watched(camera, open_deadline_s=0.1)
+    with capture.watched():
+        task = asyncio.create_task(capture.run())
+        await until(lambda: capture.state is LIVE)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_what_no_source_may_raise_is_not_hidden(camera: Camera) -> None:
+    """An error that is not a CameraError is a bug, and ends run as it is."""
+
+    class Broken(Camera):
+        @contextmanager
+        def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+            raise ZeroDivisionError(f"in {publish}")
+            yield self
+
+    capture = Watched(Broken())
+    with capture.watched(), pytest.raises(ZeroDivisionError):
+        await capture.run()
+
+
+def test_frames_after_the_loop_is_gone_do_no_harm(camera: Camera) -> None:
+    """A camera that still runs when the loop closes gets no exception."""
+    camera.close_gate.clear()
+    capture = Watched(camera, open_deadline_s=0.05)
+
+    async def leave_it_running() -> None:
+        with capture.watched():
+            task = asyncio.create_task(capture.run())
+            await until(lambda: capture.state is LIVE)
+            task.cancel()
+            await asyncio.wait([task])
+
+    asyncio.run(leave_it_running())
+    assert camera.is_open
+    camera.close_gate.set()
+    for thread in threading.enumerate():
+        if thread.name in camera.threads:
+            thread.join(10)
+    assert not camera.is_open
