@@ -7,6 +7,7 @@ would end, and closing the camera would then never return: nothing here raises i
 
 import contextlib
 import fcntl
+import gc
 import importlib
 import math
 import sys
@@ -99,6 +100,9 @@ class PiCamera:
                 # Without this a camera that stalled would never close.
                 camera.cancel_all_and_flush()
                 camera.close()
+            # A Picamera2 is part of a cycle and holds three files until it is collected, which may
+            # take Python hundreds of openings. This collects those before it.
+            gc.collect()
 
 
 def pi_camera_problem() -> str | None:

@@ -1,0 +1,83 @@
+"""The Raspberry Pi rig: a Debian root with the real picamera2, on a camera made of software.
+
+`PI_RIG` names the rig's script. Without it every test here is skipped, and says so.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_HERE = Path(__file__).parent
+_INSIDE = "/mnt/host"
+_PACKAGES = "/opt/camagent-site"
+_DEADLINE_S = 120
+
+
+@dataclass(frozen=True)
+class Rig:
+    """One folder of this machine, seen inside the rig as /mnt/host."""
+
+    script: str
+    folder: Path
+
+    def run(self, scenario: str, *, platform: str = "vc4", encoder_fault: str = "") -> Any:
+        """Run a function of `scenarios.py` with the rig's Python; give what it returned."""
+        (self.folder / "encoder-fault").write_text(encoder_fault)
+        (self.folder / "camera-fault").write_text("")
+        answer = self._call(
+            ["python", "-B", f"{_INSIDE}/scenarios.py", scenario],
+            RIG_PLATFORM="pisp" if platform == "pisp" else "",
+            RIG_FAULT=f"{_INSIDE}/encoder-fault",
+            RIG_VIDEO11_LOG=f"{_INSIDE}/video11.log",
+            LIBCAMERA_VIRTUAL_FAULT=f"{_INSIDE}/camera-fault",
+            LIBCAMERA_VIRTUAL_NOISE="40",
+            PYTHONPATH=f"{_INSIDE}:{_PACKAGES}",
+        )
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return json.loads(answer.stdout.splitlines()[-1])
+
+    def install(self, package: str) -> None:
+        """Install a package beside the rig's own, unless it is there."""
+        if self._call(["exec", "test", "-d", f"{_PACKAGES}/{package}"]).returncode == 0:
+            return
+        pip = ["exec", "/opt/venv/bin/pip", "install", "--quiet", "--no-deps"]
+        answer = self._call([*pip, "--target", _PACKAGES, package])
+        assert answer.returncode == 0, answer.stderr
+
+    def encoder_controls(self) -> str:
+        """Give what was set on the chip's encoder, one line each."""
+        return (self.folder / "video11.log").read_text()
+
+    def _call(self, words: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | settings | {"PI_RIG_BIND": str(self.folder)}
+        return subprocess.run(
+            [self.script, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_DEADLINE_S,
+            check=False,
+        )
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """Give the rig, with this source tree inside."""
+    script = os.environ.get("PI_RIG")
+    if script is None:
+        pytest.skip("PI_RIG is not set: it has to name the script of the Raspberry Pi rig")
+    shutil.copytree(
+        _HERE.parents[1] / "camagent",
+        tmp_path / "camagent",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    shutil.copy(_HERE / "scenarios.py", tmp_path)
+    rig = Rig(script, tmp_path)
+    rig.install("structlog")
+    return rig

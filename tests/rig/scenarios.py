@@ -1,0 +1,201 @@
+"""What is done with the real picamera2, inside the rig: one function each, its result as JSON."""
+
+import asyncio
+import itertools
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+
+from camagent.errors import CameraError
+from camagent.media.capture import Capture, CaptureState
+from camagent.media.frame import EncodedFrame
+from camagent.media.picamera import PiCamera, pi_camera_problem
+from camagent.media.picture import planes_of
+from camagent.media.timestamp import read_timestamp
+
+CAMERA_FAULT = Path("/mnt/host/camera-fault")
+DEADLINE_S = 20.0
+
+
+def camera(*, number: int = 0, frames_per_second: int = 30) -> PiCamera:
+    return PiCamera(
+        camera_number=number,
+        width_px=1280,
+        height_px=720,
+        frames_per_second=frames_per_second,
+        bitrate_bps=2_000_000,
+        keyframe_interval_s=10,
+    )
+
+
+class Viewer:
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.delays_us: list[float] = []
+        self._came = threading.Condition()
+
+    def take(self, frame: EncodedFrame) -> None:
+        with self._came:
+            self.frames.append(frame)
+            self.delays_us.append(time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e3 - frame.pts_us)
+            self._came.notify()
+
+    def next(self, count: int) -> list[EncodedFrame]:
+        """Wait for so many more frames."""
+        with self._came:
+            start = len(self.frames)
+            assert self._came.wait_for(lambda: len(self.frames) >= start + count, DEADLINE_S)
+            return self.frames[start:]
+
+
+def stream() -> dict[str, Any]:
+    """Open, force keyframes, change the bitrate, close; decode all of it."""
+    viewer = Viewer()
+    source = camera()
+    with source.opened(viewer.take) as encoding:
+        before = viewer.next(90)
+        for _ in range(3):
+            encoding.force_keyframe()
+        forced = viewer.next(30)
+        encoding.set_bitrate(500_000)
+        viewer.next(30)
+        after = viewer.next(60)
+        kind = type(encoding).__name__
+    return {
+        "name": source.name,
+        "encoder": kind,
+        "is_first_a_keyframe": viewer.frames[0].is_keyframe,
+        "keyframes_before": [n for n, frame in enumerate(before) if frame.is_keyframe and n],
+        "keyframes_forced": [n for n, frame in enumerate(forced) if frame.is_keyframe],
+        "nal_types_of_keyframes": nal_types(next(frame for frame in forced if frame.is_keyframe)),
+        "sps": forced_sps(viewer.frames[0]),
+        "gaps_us": gaps_us(viewer.frames),
+        "bits_per_second": [bits_per_second(before[30:]), bits_per_second(after)],
+        "median_delay_ms": sorted(viewer.delays_us)[len(viewer.delays_us) // 2] / 1e3,
+        **decoded(viewer.frames),
+    }
+
+
+def reopen() -> dict[str, Any]:
+    """Open and close several times; count what is left behind."""
+    source = camera()
+    left = []
+    for _ in range(4):
+        viewer = Viewer()
+        with source.opened(viewer.take):
+            viewer.next(5)
+        left.append((threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
+    return {"threads_and_files": left}
+
+
+def slow() -> dict[str, Any]:
+    """Run at ten pictures per second."""
+    viewer = Viewer()
+    with camera(frames_per_second=10).opened(viewer.take):
+        viewer.next(15)
+    return {"gaps_us": gaps_us(viewer.frames)}
+
+
+def refused() -> dict[str, Any]:
+    """Ask for a camera that is not there, and for one that is taken."""
+    return {
+        "problem": pi_camera_problem(),
+        "absent": problem_of(lambda: camera(number=3)),
+        "busy": problem_of(camera, while_open=camera()),
+    }
+
+
+def problem_of(make: Callable[[], PiCamera], while_open: PiCamera | None = None) -> str:
+    if while_open is not None:
+        with while_open.opened(lambda _frame: None):
+            return problem_of(make)
+    try:
+        with make().opened(lambda _frame: None):
+            return "opened"
+    except CameraError as error:
+        return str(error)
+
+
+def stall() -> dict[str, Any]:
+    """Let the sensor stop and come back under a capture that is watched."""
+    return asyncio.run(stall_on_a_loop())
+
+
+async def stall_on_a_loop() -> dict[str, Any]:
+    states: list[str] = []
+    capture = Capture(
+        camera(),
+        linger_s=0.1,
+        is_always_on=False,
+        stall_after_s=1.0,
+        retry_delays=lambda: itertools.repeat(0.1),
+        on_change=lambda: states.append(capture.state.value),
+    )
+    viewer = Viewer()
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(capture.run())
+        with capture.watched(), capture.hub.subscribed(viewer):
+            await until(lambda: len(viewer.frames) > 30)
+            set_camera_fault("stall")
+            problem = str(await capture.failed())
+            seen = len(viewer.frames)
+            set_camera_fault("")
+            await until(lambda: len(viewer.frames) > seen + 30)
+        await until(lambda: capture.state is CaptureState.IDLE)
+        running.cancel()
+    return {
+        "states": states,
+        "problem": problem,
+        "restarts": capture.restarts,
+        "is_first_after_it_a_keyframe": viewer.frames[seen].is_keyframe,
+        "gaps_us": gaps_us(viewer.frames),
+        **decoded(viewer.frames),
+    }
+
+
+def set_camera_fault(fault: str) -> None:
+    CAMERA_FAULT.write_text(fault)
+
+
+async def until(claim: Callable[[], object]) -> None:
+    while not claim():
+        await asyncio.sleep(0.01)
+
+
+def decoded(frames: list[EncodedFrame]) -> dict[str, int]:
+    """Decode everything; count the pictures, and those that show another time than they carry."""
+    decoder = av.CodecContext.create("h264", "r")
+    pictures = wrong = 0
+    for frame in frames:
+        for picture in decoder.decode(av.Packet(frame.data)):
+            pictures += 1
+            # The rig's camera draws its SensorTimestamp, in nanoseconds.
+            wrong += read_timestamp(planes_of(picture)[0]) // 1_000 != frame.pts_us
+    return {"frames": len(frames), "pictures": pictures, "wrong_times": wrong}
+
+
+def nal_types(frame: EncodedFrame) -> list[int]:
+    return [unit[0] & 0x1F for unit in frame.data.split(b"\x00\x00\x01")[1:]]
+
+
+def forced_sps(frame: EncodedFrame) -> list[int]:
+    return list(frame.data.split(b"\x00\x00\x01")[1][1:4])
+
+
+def gaps_us(frames: list[EncodedFrame]) -> list[int]:
+    return [later.pts_us - earlier.pts_us for earlier, later in itertools.pairwise(frames)]
+
+
+def bits_per_second(frames: list[EncodedFrame]) -> float:
+    duration_us = frames[-1].pts_us - frames[0].pts_us
+    return sum(len(frame.data) for frame in frames[1:]) * 8 * 1e6 / duration_us
+
+
+if __name__ == "__main__":
+    print(json.dumps(globals()[sys.argv[1]]()))  # noqa: T201 - this is how the host hears of it

@@ -1,0 +1,87 @@
+"""What the Pi camera promises, with the real picamera2, on a Pi 4 (vc4) and on a Pi 5 (pisp)."""
+
+import statistics
+
+import pytest
+
+from tests.rig.conftest import Rig
+
+pytestmark = pytest.mark.rig
+
+PLATFORMS = ["vc4", "pisp"]
+BITRATE_CONTROL = 0x9909CF  # V4L2_CID_MPEG_VIDEO_BITRATE
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_camera_streams(rig: Rig, platform: str) -> None:
+    """Every frame decodes, carries its sensor's time, and obeys within a few frames."""
+    seen = rig.run("stream", platform=platform)
+
+    assert seen["name"] == "picamera imx708"
+    assert seen["encoder"] == ("_ChipEncoder" if platform == "vc4" else "H264Encoder")
+    assert seen["pictures"] == seen["frames"]
+    assert seen["wrong_times"] == 0
+    assert min(seen["gaps_us"]) > 0
+    assert statistics.median(seen["gaps_us"]) == pytest.approx(33_333, abs=50)
+    assert seen["median_delay_ms"] < 100
+
+    assert seen["is_first_a_keyframe"]
+    assert seen["keyframes_before"] == []
+    assert len(seen["keyframes_forced"]) == 1
+    assert seen["keyframes_forced"][0] <= 5
+    assert seen["nal_types_of_keyframes"] == [7, 8, 5]
+    profile_idc, constraints, _level = seen["sps"]
+    assert (profile_idc, constraints & 0b0100_0000) == (66, 0b0100_0000)
+
+    assert seen["bits_per_second"] == pytest.approx([2_000_000, 500_000], rel=0.2)
+
+
+def test_the_bitrate_reaches_the_chip(rig: Rig) -> None:
+    """The driver is told, at the start and while it runs."""
+    rig.run("stream")
+    controls = rig.encoder_controls()
+    first = controls.index(f"ctrl {BITRATE_CONTROL:#x} = 2000000\n")
+    assert controls.index(f"ctrl {BITRATE_CONTROL:#x} = 500000\n") > first
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_opening_again_leaves_nothing_behind(rig: Rig, platform: str) -> None:
+    """Threads and open files are as many after four openings as after one."""
+    left = rig.run("reopen", platform=platform)["threads_and_files"]
+    assert left[1:] == [left[1]] * 3
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_rate_is_the_sensors(rig: Rig, platform: str) -> None:
+    """Ten pictures per second are made, not thinned out."""
+    gaps_us = rig.run("slow", platform=platform)["gaps_us"]
+    assert statistics.median(gaps_us) == pytest.approx(100_000, abs=100)
+
+
+@pytest.mark.parametrize("fault", ["enc-absent", "enc-busy"])
+def test_without_the_chips_encoder_libx264_encodes(rig: Rig, fault: str) -> None:
+    """A Pi whose encoder is missing or taken streams all the same."""
+    seen = rig.run("stream", encoder_fault=fault)
+    assert seen["encoder"] == "H264Encoder"
+    assert (seen["pictures"], seen["wrong_times"]) == (seen["frames"], 0)
+
+
+def test_refusals_say_what_to_do(rig: Rig) -> None:
+    """No such camera and a camera in use are told apart, in sentences."""
+    seen = rig.run("refused")
+    assert seen["problem"] is None
+    assert seen["absent"] == "there is no Pi camera 3: libcamera finds 1, counted from 0"
+    assert seen["busy"].startswith("the Pi camera cannot be opened; does another program use it?")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_sensor_that_stops_is_survived(rig: Rig, platform: str) -> None:
+    """The capture closes the stalled camera, tries until it is back, and goes on with a keyframe."""
+    seen = rig.run("stall", platform=platform)
+    assert seen["restarts"] == 1
+    assert "gave no picture" in seen["problem"]
+    assert seen["states"][:4] == ["starting", "live", "starting", "failed"]
+    assert seen["states"][-3:] == ["live", "lingering", "idle"]
+    assert seen["is_first_after_it_a_keyframe"]
+    assert min(seen["gaps_us"]) > 0
+    assert (seen["pictures"], seen["wrong_times"]) == (seen["frames"], 0)
