@@ -85,7 +85,7 @@ class PiCamera:
     def _camera(self) -> Iterator[Any]:
         """Hold the camera, configured and not yet running."""
         picamera2 = _import_picamera2()
-        cameras = picamera2.Picamera2.global_camera_info()
+        cameras = _list_cameras(picamera2)
         if self._camera_number >= len(cameras):
             raise CameraError(_no_camera(self._camera_number, len(cameras)))
         self._model = cameras[self._camera_number].get("Model")
@@ -108,7 +108,7 @@ class PiCamera:
 def pi_camera_problem() -> str | None:
     """Say in one sentence what keeps the Pi camera from being used; None if nothing does."""
     try:
-        cameras = _import_picamera2().Picamera2.global_camera_info()
+        cameras = _list_cameras(_import_picamera2())
     except CameraError as error:
         return str(error)
     return None if cameras else _no_camera(0, 0)
@@ -122,6 +122,12 @@ def _import_picamera2() -> Any:
     except Exception as error:
         # A library that does not match, say, which shows as any kind of error.
         raise CameraError(f"picamera2 is installed but cannot be imported: {error!r}") from error
+
+
+def _list_cameras(picamera2: Any) -> list[dict[str, Any]]:
+    with _explained("libcamera cannot list the cameras"):
+        cameras: list[dict[str, Any]] = picamera2.Picamera2.global_camera_info()
+    return cameras
 
 
 def _missing_packages() -> str:
