@@ -33,7 +33,7 @@ demo: venv
 	$(BIN)/camagent demo $(ARGS)
 
 test: venv packages
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/rig $(ARGS)
 
 test-rig: venv
 	$(BIN)/python -m pytest tests/rig $(ARGS)

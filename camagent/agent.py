@@ -132,21 +132,23 @@ def choose_source(video: VideoSettings) -> VideoSource:
         "height_px": video.height_px,
         "frames_per_second": video.frames_per_second,
         "bitrate_bps": video.bitrate_bps,
-        "keyframe_interval_s": video.keyframe_interval_s,
     }
+    interval_s = video.keyframe_interval_s
     match video.source:
         case "synthetic":
-            return SyntheticSource(**shape)
+            return SyntheticSource(**shape, keyframe_interval_s=interval_s)
         case "container":
             assert video.url is not None, "settings see to it"
-            return ContainerSource(url=video.url.get_secret_value(), **shape)
+            return ContainerSource(
+                url=video.url.get_secret_value(), **shape, keyframe_interval_s=interval_s
+            )
         case "auto":
             if problem := pi_camera_problem():
                 otherwise = "a USB or RTSP camera (container) or a test picture (synthetic)"
                 raise SettingsError(
                     [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
                 )
-    return PiCamera(camera_number=video.camera_number, **shape)
+    return PiCamera(camera_number=video.camera_number, **shape, keyframe_interval_s=interval_s)
 
 
 def link_options(settings: Settings) -> LinkOptions:

@@ -177,6 +177,7 @@ class Link:
             except* _TRANSIENT as lost:
                 delay_s = max(delay_s, next(self._delays))
                 self._report("link.lost", lost, retry_in_s=round(delay_s, 1))
+            _heed_cancellation()
             await asyncio.sleep(delay_s)
 
     async def _attempt(self) -> None:
@@ -365,6 +366,17 @@ async def _receive(websocket: ClientConnection) -> str | bytes:
         if frame is not None:
             raise LinkError(f"server closed the connection: {frame}") from closed
         raise LinkError("connection lost without a goodbye") from closed
+
+
+def _heed_cancellation() -> None:
+    """Raise a cancellation that met a TaskGroup on its way out with an error.
+
+    Before Python 3.13 the error alone comes out of the group, and nobody would stop
+    (https://github.com/python/cpython/issues/116720).
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _read(text: str | bytes) -> ToDevice | None:

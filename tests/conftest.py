@@ -1,0 +1,40 @@
+"""What all tests share."""
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+
+import pytest
+
+
+def missing(reason: str) -> None:
+    """Skip the test for `reason`; where everything has to be there, fail instead."""
+    if os.environ.get("CAMAGENT_REQUIRE_ALL") == "1":
+        pytest.fail(f"CAMAGENT_REQUIRE_ALL=1, but {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str, str], str]:
+    """Find a program's path by its name, or skip, naming the Debian package that has it."""
+
+    def find(name: str, package: str) -> str:
+        path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        if path is None:
+            missing(f"{name} is not installed (Debian package {package})")
+        assert path is not None
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def own_address() -> str:
+    """Give this machine's own address: media cannot use loopback, which ICE leaves out."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            missing("this machine has no address but loopback")
+        return str(probe.getsockname()[0])

@@ -1,0 +1,29 @@
+"""Small helpers that several test modules use."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+DEADLINE_S = 15.0
+"""How long a test waits for what has to come. Generous: a busy machine is no failure."""
+
+
+async def until(claim: Callable[[], object], *, deadline_s: float = DEADLINE_S) -> None:
+    """Wait until `claim` holds."""
+    async with asyncio.timeout(deadline_s):
+        while not claim():
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator[asyncio.Task[object]]:
+    """Run `work` beside the block and cancel it at the end; its failure is the test's."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
