@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from camagent.logs import LogFormat
+
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 
 # H.264 level 4.0, which holds 1920x1080 at 30 (ITU-T H.264, table A-1).
@@ -174,7 +176,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error; default info"
     )
-    log_format: Literal["auto", "console", "journal", "json"] = Field(
+    log_format: LogFormat = Field(
         default="auto", description="auto, console, journal or json; default auto"
     )
     video: VideoSettings = VideoSettings()

@@ -1,0 +1,42 @@
+"""Start of the `camagent-relay` program: the command line, and what its failures exit with."""
+
+import sys
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from camagent.configuration import EX_CONFIG
+from camagent.errors import SettingsError
+from camagent.logs import configure_logs
+from server_stub.cli import CommandFailed, run_command
+
+log = structlog.get_logger("server_stub")
+
+
+def main() -> None:
+    """Run the command; exit with 0 if all went well, 1 if not, 78 if a setting is wrong."""
+    configure_logs("auto", "info")
+    try:
+        run_command(sys.argv[1:])
+    except SettingsError as error:
+        _say(*error.problems)
+        sys.exit(EX_CONFIG)
+    except CommandFailed as error:
+        _say(str(error))
+        sys.exit(1)
+    except SQLAlchemyError as error:
+        cause = error.__cause__ or error
+        _say(f"the database (CAMAGENT_RELAY_DATABASE_URL) cannot be used: {cause}")
+        sys.exit(1)
+    except OSError as error:
+        _say(f"cannot listen (CAMAGENT_RELAY_HOST, CAMAGENT_RELAY_PORT): {error}")
+        sys.exit(1)
+
+
+def _say(*sentences: str) -> None:
+    for sentence in sentences:
+        sys.stderr.write(f"camagent-relay: {sentence}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The relay's web application: its routes, how it starts, and how it stops."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import structlog
+from aiohttp import web
+
+from server_stub.auth import TokenInvalid, bearer, read_token
+from server_stub.device import serve_device
+from server_stub.relay import RELAY, Relay, open_relay
+from server_stub.settings import RelaySettings
+from server_stub.store import Device
+from server_stub.viewer import serve_viewer
+
+log = structlog.get_logger(__name__)
+
+_BACKLOG = 4096
+_USER_TIMEOUT_MS = 30_000
+_SHUTDOWN_DEADLINE_S = 5.0
+
+_CONTENT_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+
+_SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob: mediastream:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def make_application(relay: Relay) -> web.Application:
+    """Lay out the routes."""
+    application = web.Application()
+    application[RELAY] = relay
+    application.on_response_prepare.append(_add_security_headers)
+    application.on_shutdown.append(_say_goodbye)
+    application.router.add_get("/ws/device", serve_device)
+    application.router.add_get("/ws/viewer", serve_viewer)
+    application.router.add_get("/api/devices", _list_devices)
+    application.router.add_get("/healthz", _healthy)
+    for name, serve in _pages():
+        application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
+    return application
+
+
+@asynccontextmanager
+async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
+    """Serve while the block runs; `relay.port` says where."""
+    async with open_relay(settings) as relay:
+        runner = web.AppRunner(
+            make_application(relay), access_log=None, shutdown_timeout=_SHUTDOWN_DEADLINE_S
+        )
+        await runner.setup()
+        try:
+            listening = _listen(settings.host, settings.port)
+            await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+            relay.port = listening.getsockname()[1]
+            yield relay
+        finally:
+            await runner.cleanup()
+
+
+async def serve_until_asked(settings: RelaySettings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    async with running(settings) as relay:
+        log.info("relay.listening", url=f"http://{settings.host}:{relay.port}")
+        await asked.wait()
+        log.info("relay.stopping", sessions=len(relay.sessions), devices=len(relay.devices))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Inherited by every connection: the kernel gives up a peer that acknowledges nothing, which
+    # neither pings nor a polite close do.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+    listening.bind(address)
+    listening.settimeout(0)
+    return listening
+
+
+async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_SECURITY_HEADERS)
+
+
+async def _say_goodbye(application: web.Application) -> None:
+    application[RELAY].close_connections()
+
+
+async def _healthy(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _list_devices(request: web.Request) -> web.Response:
+    """List the devices that the user of a Bearer token may watch, with their presence."""
+    relay = request.app[RELAY]
+    try:
+        identity = read_token(relay.jwt_secret, bearer(request.headers.get("Authorization")) or "")
+    except TokenInvalid:
+        return web.json_response(
+            {"error": "Invalid token"}, status=401, headers={"WWW-Authenticate": "Bearer"}
+        )
+    devices = await relay.store.devices_of(identity.user_id)
+    listed = [await _describe(relay, device) for device in devices]
+    return web.json_response({"devices": listed}, headers={"Cache-Control": "no-store"})
+
+
+async def _describe(relay: Relay, device: Device) -> dict[str, Any]:
+    last_seen_at = device.last_seen_at
+    return {
+        "device_id": device.device_id,
+        "is_online": device.device_id in relay.devices,
+        "last_seen_at": None if last_seen_at is None else last_seen_at.isoformat(),
+        "presence": await relay.presence.last_report(device.device_id),
+    }
+
+
+def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:
+    """Read the viewer page; only what lies there is served."""
+    found = []
+    for entry in files("server_stub").joinpath("web").iterdir():
+        suffix = entry.name[entry.name.rfind(".") :]
+        if suffix in _CONTENT_TYPES:
+            found.append((entry.name, _page(entry.read_bytes(), _CONTENT_TYPES[suffix])))
+    return found
+
+
+def _page(content: bytes, content_type: str) -> Callable[[web.Request], Any]:
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=content,
+            content_type=content_type,
+            charset="utf-8",
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    return serve

@@ -1,0 +1,122 @@
+"""The socket of a device."""
+
+from datetime import UTC, datetime
+
+import structlog
+from aiohttp import web
+
+from camagent.signaling.messages import (
+    FROM_DEVICE,
+    WATCH_ENDED,
+    DeviceHello,
+    DeviceHelloAck,
+    DevicePresence,
+    FromDevice,
+    Heartbeat,
+    HeartbeatAck,
+    SignalAnswer,
+    SignalIce,
+    WatchEnded,
+)
+from server_stub.auth import bearer, may_connect
+from server_stub.bus import Lease
+from server_stub.connection import POLICY_VIOLATION, Connection, accepted
+from server_stub.relay import RELAY, Relay
+
+log = structlog.get_logger(__name__)
+
+REPLACED = "replaced by a newer connection"
+
+
+async def serve_device(request: web.Request) -> web.StreamResponse:
+    """Run one device's connection from hello to the end."""
+    relay = request.app[RELAY]
+    async with accepted(request, relay.limits) as connection:
+        with relay.counted(connection):
+            device_id = await _introduce(
+                relay, connection, bearer(request.headers.get("Authorization"))
+            )
+            if device_id is not None:
+                with structlog.contextvars.bound_contextvars(device_id=device_id):
+                    await _serve(relay, connection, device_id)
+    return connection.response
+
+
+async def _introduce(relay: Relay, connection: Connection, token: str | None) -> str | None:
+    """Learn who it is, or refuse it."""
+    hello = await connection.first(FROM_DEVICE)
+    if hello is None:
+        return None
+    if not isinstance(hello, DeviceHello):
+        connection.refuse("Unauthorized", request_id=hello.request_id)
+        return None
+    device_id = hello.payload.device_id
+    device = await relay.store.device(device_id)
+    if device is None:
+        log.warning("device.unknown", device_id=device_id)
+        connection.refuse("Device not found", request_id=hello.request_id)
+        return None
+    if not may_connect(device.token_hash, token):
+        log.warning("device.unauthorized", device_id=device_id, has_secret=token is not None)
+        connection.refuse("Unauthorized", request_id=hello.request_id)
+        return None
+    payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
+    connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
+    return device_id
+
+
+async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
+    older = relay.devices.get(device_id)
+    relay.devices[device_id] = connection
+    if older is not None:
+        older.close(POLICY_VIOLATION, REPLACED)
+        relay.sessions.end_all_of(older, "device_disconnected")
+    lease = await relay.presence.register(device_id)
+    relay.record(relay.store.seen(device_id))
+    log.info("device.online", replaced=older is not None)
+    try:
+        async for message in connection.messages(FROM_DEVICE):
+            await _take(relay, connection, lease, message)
+    finally:
+        relay.sessions.end_all_of(connection, "device_disconnected")
+        if relay.devices.get(device_id) is connection:
+            del relay.devices[device_id]
+        await relay.presence.unregister(lease)
+        relay.record(relay.store.seen(device_id))
+        log.info("device.offline")
+
+
+async def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevice) -> None:
+    match message:
+        case Heartbeat():
+            connection.send(HeartbeatAck(request_id=message.request_id))
+            await relay.presence.refresh(lease)
+        case DevicePresence(payload=payload):
+            report = payload.model_dump(mode="json") | {"reported_at": _now()}
+            await relay.presence.report(lease, report)
+        case SignalAnswer(payload=signal):
+            session = relay.sessions.find(signal.session_id, connection)
+            if session is not None:
+                session.is_answered = True
+            _forward(relay, connection, signal.session_id, message)
+        case SignalIce(payload=signal):
+            _forward(relay, connection, signal.session_id, message)
+        case WatchEnded(payload=end):
+            session = relay.sessions.find(end.session_id, connection)
+            if session is None:
+                connection.send_error("Session not found", request_id=message.request_id)
+            else:
+                relay.sessions.end(session, end.reason, ended_by=connection, message=end.message)
+        case DeviceHello():
+            connection.send_error("Unauthorized", request_id=message.request_id)
+
+
+def _forward(
+    relay: Relay, connection: Connection, session_id: str, message: SignalAnswer | SignalIce
+) -> None:
+    if not relay.sessions.forward(session_id, connection, message):
+        connection.send_error("Session not found", request_id=message.request_id)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,155 @@
+"""What all connections of one relay share."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import structlog
+from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
+
+from camagent.signaling.messages import WatchEndReason
+from server_stub.bus import Presence, open_presence
+from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
+from server_stub.sessions import Sessions, WatchSession
+from server_stub.settings import RelaySettings
+from server_stub.store import Store, open_store
+from server_stub.turn import IceServers
+
+log = structlog.get_logger(__name__)
+
+_MOST_RECORDS_WAITING = 10_000
+_RECHECK_INTERVAL_S = 10.0
+
+
+class Relay:
+    """The state of one relay; made by `open_relay`.
+
+    Attributes:
+        devices: the newest connection of each device that is online here.
+        sessions: who watches what.
+        port: where it listens; set by whoever listens.
+    """
+
+    def __init__(self, settings: RelaySettings, store: Store, presence: Presence) -> None:
+        self.store = store
+        self.presence = presence
+        self.jwt_secret = settings.jwt_secret.get_secret_value()
+        self.port = settings.port
+        self.limits = Limits(
+            hello_deadline_s=settings.hello_deadline_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            messages_per_second=settings.messages_per_second,
+            messages_at_once=settings.messages_at_once,
+        )
+        turn_secret = settings.turn_secret
+        self.ice_servers = IceServers(
+            stun_urls=settings.stun_urls,
+            turn_urls=settings.turn_urls,
+            secret=turn_secret.get_secret_value() if turn_secret else None,
+            valid_for_s=settings.longest_session_s + settings.answer_deadline_s,
+        )
+        self.devices: dict[str, Connection] = {}
+        self.sessions = Sessions(
+            answer_deadline_s=settings.answer_deadline_s,
+            longest_s=settings.longest_session_s,
+            on_start=self._write_start,
+            on_end=self._write_end,
+        )
+        self._connections: set[Connection] = set()
+        self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
+            _MOST_RECORDS_WAITING
+        )
+
+    @contextmanager
+    def counted(self, connection: Connection) -> Iterator[None]:
+        """Count a connection while the block runs, so that a stop can say goodbye to it."""
+        self._connections.add(connection)
+        try:
+            yield
+        finally:
+            self._connections.discard(connection)
+
+    def close_connections(self) -> None:
+        """Say goodbye to everybody. Pictures go on without us until both ends are back."""
+        self.sessions.forget_all("error")
+        for connection in tuple(self._connections):
+            connection.close(GOING_AWAY, "relay stops")
+
+    def record(self, work: Coroutine[Any, Any, object]) -> None:
+        """Have something written down soon; nobody waits for the database."""
+        try:
+            self._records.put_nowait(work)
+        except asyncio.QueueFull:
+            work.close()
+            log.warning("relay.record_dropped", waiting=_MOST_RECORDS_WAITING)
+
+    async def write_records(self) -> None:
+        """Write down what `record` collected, in order, until cancelled."""
+        while True:
+            await self._write_one(await self._records.get())
+
+    async def write_last_records(self) -> None:
+        """Write down what is left."""
+        while not self._records.empty():
+            await self._write_one(self._records.get_nowait())
+
+    async def drop_removed_devices(self) -> None:
+        """Close the connections of devices that were removed meanwhile, until cancelled."""
+        while True:
+            await asyncio.sleep(_RECHECK_INTERVAL_S)
+            try:
+                known = {device.device_id for device in await self.store.devices()}
+            except SQLAlchemyError as error:
+                log.warning("relay.database_away", problem=type(error).__name__)
+                continue
+            for device_id in set(self.devices) - known:
+                self.devices[device_id].close(POLICY_VIOLATION, "Device not found")
+
+    async def _write_one(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except SQLAlchemyError as error:
+            log.warning("relay.record_lost", problem=type(error).__name__)
+
+    def _write_start(self, session: WatchSession) -> None:
+        one = session
+        self.record(self.store.start_session(one.session_id, one.device_id, one.user_id))
+        self.record(self.presence.note_session(one.session_id, one.device_id, one.user_id))
+
+    def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
+        self.record(self.store.end_session(session.session_id, reason))
+        self.record(self.presence.forget_session(session.session_id))
+
+
+RELAY: web.AppKey[Relay] = web.AppKey("relay", Relay)
+
+
+@asynccontextmanager
+async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
+    """Hold the relay's state: database, presence, and the tasks that keep both."""
+    redis_url = settings.redis_url
+    async with (
+        open_store(settings.database_url.get_secret_value()) as store,
+        open_presence(
+            redis_url.get_secret_value() if redis_url else None,
+            heartbeat_interval_s=settings.heartbeat_interval_s,
+            longest_session_s=settings.longest_session_s,
+        ) as presence,
+    ):
+        forgotten = await store.end_forgotten_sessions()
+        if forgotten:
+            log.warning("relay.sessions_forgotten", sessions=forgotten)
+        relay = Relay(settings, store, presence)
+        async with asyncio.TaskGroup() as tasks:
+            own = [
+                tasks.create_task(relay.write_records()),
+                tasks.create_task(relay.drop_removed_devices()),
+            ]
+            try:
+                yield relay
+            finally:
+                for task in own:
+                    task.cancel()
+        await relay.write_last_records()

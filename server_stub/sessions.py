@@ -1,0 +1,133 @@
+"""Watch sessions: who watches what, whose messages go where, and how it ends."""
+
+import asyncio
+import uuid
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from camagent.signaling.messages import Message, WatchEnded, WatchEndReason
+from server_stub.connection import Connection
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(eq=False)
+class WatchSession:
+    """One viewer watching one device, over two connections."""
+
+    device_id: str
+    user_id: str
+    device: Connection
+    viewer: Connection
+    session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    is_answered: bool = False
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+
+    def other(self, connection: Connection) -> Connection:
+        """Give the end that `connection` is not."""
+        return self.device if connection is self.viewer else self.viewer
+
+
+class Sessions:
+    """Every live session of this relay.
+
+    `on_start` and `on_end` (with the reason) write a session down; they must not block.
+    """
+
+    def __init__(
+        self,
+        *,
+        answer_deadline_s: float,
+        longest_s: float,
+        on_start: Callable[[WatchSession], None],
+        on_end: Callable[[WatchSession, WatchEndReason], None],
+    ) -> None:
+        self._answer_deadline_s = answer_deadline_s
+        self._longest_s = longest_s
+        self._on_start = on_start
+        self._on_end = on_end
+        self._live: dict[str, WatchSession] = {}
+        self._of_connection: defaultdict[Connection, set[WatchSession]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def open(self, session: WatchSession) -> None:
+        """Let messages of this session pass, until `end`."""
+        self._live[session.session_id] = session
+        for connection in (session.device, session.viewer):
+            self._of_connection[connection].add(session)
+        loop = asyncio.get_running_loop()
+        session.timers = [
+            loop.call_later(self._answer_deadline_s, self._end_unanswered, session),
+            loop.call_later(self._longest_s, self.end, session, "timeout"),
+        ]
+        log.info(
+            "session.opened",
+            session_id=session.session_id,
+            device_id=session.device_id,
+            user_id=session.user_id,
+        )
+        self._on_start(session)
+
+    def find(self, session_id: str, connection: Connection) -> WatchSession | None:
+        """Look up a session that `connection` is an end of."""
+        session = self._live.get(session_id)
+        if session is not None and connection in (session.device, session.viewer):
+            return session
+        return None
+
+    def forward(self, session_id: str, sender: Connection, message: Message) -> bool:
+        """Pass a message to the other end; false if it is not in a session of the sender's."""
+        session = self.find(session_id, sender)
+        if session is None:
+            return False
+        session.other(sender).send(message)
+        return True
+
+    def end(
+        self,
+        session: WatchSession,
+        reason: WatchEndReason,
+        *,
+        ended_by: Connection | None = None,
+        message: str | None = None,
+    ) -> None:
+        """End a session: tell whoever did not end it, and write it down. Again is nothing."""
+        if not self._close(session, reason):
+            return
+        payload = WatchEnded.Payload(session_id=session.session_id, reason=reason, message=message)
+        for connection in (session.device, session.viewer):
+            if connection is not ended_by:
+                connection.send(WatchEnded(payload=payload))
+        log.info("session.ended", session_id=session.session_id, reason=reason, message=message)
+
+    def end_all_of(self, connection: Connection, reason: WatchEndReason) -> None:
+        """End every session of a connection that is gone."""
+        for session in tuple(self._of_connection.get(connection, ())):
+            self.end(session, reason, ended_by=connection)
+
+    def forget_all(self, reason: WatchEndReason) -> None:
+        """Write every session off without telling its ends, whose picture may go on."""
+        for session in tuple(self._live.values()):
+            self._close(session, reason)
+
+    def _close(self, session: WatchSession, reason: WatchEndReason) -> bool:
+        """Take a session out and write that down; false if it was out already."""
+        if self._live.pop(session.session_id, None) is None:
+            return False
+        for timer in session.timers:
+            timer.cancel()
+        for connection in (session.device, session.viewer):
+            self._of_connection[connection].discard(session)
+            if not self._of_connection[connection]:
+                del self._of_connection[connection]
+        self._on_end(session, reason)
+        return True
+
+    def _end_unanswered(self, session: WatchSession) -> None:
+        if not session.is_answered:
+            self.end(session, "timeout", message="the camera did not answer in time")

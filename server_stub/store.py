@@ -1,0 +1,239 @@
+"""Devices, grants and watch sessions in SQL."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    delete,
+    event,
+    exists,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+
+class _UtcDateTime(TypeDecorator[datetime]):
+    """A moment that comes back with its time zone, which SQLite does not keep."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+_metadata = MetaData()
+
+_devices = Table(
+    "devices",
+    _metadata,
+    Column("device_id", String(128), primary_key=True),
+    Column("token_hash", String(64)),
+    Column("created_at", _UtcDateTime, nullable=False),
+    Column("last_seen_at", _UtcDateTime),
+)
+_grants = Table(
+    "grants",
+    _metadata,
+    Column("user_id", String(128), primary_key=True),
+    Column(
+        "device_id",
+        ForeignKey("devices.device_id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+_sessions = Table(
+    "watch_sessions",
+    _metadata,
+    Column("session_id", String(128), primary_key=True),
+    Column("device_id", String(128), nullable=False, index=True),
+    Column("user_id", String(128), nullable=False),
+    Column("started_at", _UtcDateTime, nullable=False),
+    Column("ended_at", _UtcDateTime),
+    Column("reason", String(32)),
+)
+
+
+class DeviceExists(Exception):
+    """A device of this name is there already."""
+
+
+class DeviceUnknown(Exception):
+    """There is no device of this name."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device as it is registered."""
+
+    device_id: str
+    token_hash: str | None
+    created_at: datetime
+    last_seen_at: datetime | None
+
+
+@dataclass(frozen=True)
+class SessionRecord:
+    """One watch session as it is written down."""
+
+    session_id: str
+    device_id: str
+    user_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    reason: str | None
+
+
+class Store:
+    """The database. Every method may raise `sqlalchemy.exc.SQLAlchemyError`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def add_device(self, device_id: str, *, token_hash: str | None = None) -> None:
+        """Register a device.
+
+        Raises:
+            DeviceExists: it is registered.
+        """
+        row = {"device_id": device_id, "token_hash": token_hash, "created_at": _now()}
+        try:
+            await self._write(insert(_devices).values(row))
+        except IntegrityError as error:
+            raise DeviceExists(device_id) from error
+
+    async def remove_device(self, device_id: str) -> None:
+        """Forget a device and its grants.
+
+        Raises:
+            DeviceUnknown: there is none.
+        """
+        if not await self._write(delete(_devices).where(_devices.c.device_id == device_id)):
+            raise DeviceUnknown(device_id)
+
+    async def device(self, device_id: str) -> Device | None:
+        """Look a device up."""
+        rows = await self._read(select(_devices).where(_devices.c.device_id == device_id))
+        return Device(*rows[0]) if rows else None
+
+    async def devices(self) -> list[Device]:
+        """List every device by name."""
+        return [Device(*row) for row in await self._read(select(_devices).order_by("device_id"))]
+
+    async def devices_of(self, user_id: str) -> list[Device]:
+        """List the devices that a user may watch."""
+        query = (
+            select(_devices)
+            .join(_grants, _grants.c.device_id == _devices.c.device_id)
+            .where(_grants.c.user_id == user_id)
+            .order_by(_devices.c.device_id)
+        )
+        return [Device(*row) for row in await self._read(query)]
+
+    async def seen(self, device_id: str) -> None:
+        """Note that a device is or was there now."""
+        query = update(_devices).where(_devices.c.device_id == device_id)
+        await self._write(query.values(last_seen_at=_now()))
+
+    async def grant(self, user_id: str, device_id: str) -> None:
+        """Let a user watch a device; a second time changes nothing.
+
+        Raises:
+            DeviceUnknown: there is no such device.
+        """
+        if await self.device(device_id) is None:
+            raise DeviceUnknown(device_id)
+        if not await self.is_granted(user_id, device_id):
+            await self._write(insert(_grants).values(user_id=user_id, device_id=device_id))
+
+    async def revoke(self, user_id: str, device_id: str) -> bool:
+        """Take a user's right away; false if there was none."""
+        return bool(await self._write(delete(_grants).where(*_pair(user_id, device_id))))
+
+    async def is_granted(self, user_id: str, device_id: str) -> bool:
+        """Tell whether a user may watch a device."""
+        rows = await self._read(select(exists().where(*_pair(user_id, device_id))))
+        return bool(rows[0][0])
+
+    async def start_session(self, session_id: str, device_id: str, user_id: str) -> None:
+        """Write down that a watch session began."""
+        row = {"session_id": session_id, "device_id": device_id, "user_id": user_id}
+        await self._write(insert(_sessions).values(row | {"started_at": _now()}))
+
+    async def end_session(self, session_id: str, reason: str) -> None:
+        """Write down that and why a watch session ended."""
+        query = update(_sessions).where(
+            _sessions.c.session_id == session_id, _sessions.c.ended_at.is_(None)
+        )
+        await self._write(query.values(ended_at=_now(), reason=reason))
+
+    async def end_forgotten_sessions(self) -> int:
+        """Close what a crash left open, with reason `error`."""
+        query = update(_sessions).where(_sessions.c.ended_at.is_(None))
+        return await self._write(query.values(ended_at=_now(), reason="error"))
+
+    async def sessions(self) -> list[SessionRecord]:
+        """List every watch session, the oldest first."""
+        rows = await self._read(select(_sessions).order_by(_sessions.c.started_at))
+        return [SessionRecord(*row) for row in rows]
+
+    async def _read(self, query: Any) -> list[Any]:
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(query)).all())
+
+    async def _write(self, query: Any) -> int:
+        async with self._engine.begin() as connection:
+            return int((await connection.execute(query)).rowcount)
+
+
+@asynccontextmanager
+async def open_store(url: str) -> AsyncIterator[Store]:
+    """Hold the database at `url`, its tables made."""
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_metadata.create_all)
+        yield Store(engine)
+    finally:
+        await engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Let commands write while the server runs, and heed foreign keys."""
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "busy_timeout=5000",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _pair(user_id: str, device_id: str) -> tuple[Any, Any]:
+    return _grants.c.user_id == user_id, _grants.c.device_id == device_id
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

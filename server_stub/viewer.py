@@ -1,0 +1,147 @@
+"""The socket of a viewer."""
+
+import asyncio
+import time
+
+import structlog
+from aiohttp import web
+
+from camagent.signaling.messages import (
+    FROM_VIEWER,
+    DeviceWatchRequest,
+    EndWatch,
+    FromViewer,
+    Heartbeat,
+    HeartbeatAck,
+    SignalIce,
+    SignalOffer,
+    ViewerHello,
+    ViewerHelloAck,
+    ViewerWatchRequest,
+    WatchReady,
+)
+from server_stub.auth import Identity, TokenInvalid, read_token
+from server_stub.connection import POLICY_VIOLATION, Connection, accepted
+from server_stub.relay import RELAY, Relay
+from server_stub.sessions import WatchSession
+
+log = structlog.get_logger(__name__)
+
+
+async def serve_viewer(request: web.Request) -> web.StreamResponse:
+    """Run one viewer's connection from hello to the end."""
+    relay = request.app[RELAY]
+    async with accepted(request, relay.limits) as connection:
+        with relay.counted(connection):
+            viewer = _Viewer(relay, connection)
+            if await viewer.introduce():
+                with structlog.contextvars.bound_contextvars(user_id=viewer.user_id):
+                    await viewer.serve()
+    return connection.response
+
+
+class _Viewer:
+    """One signed-in viewer."""
+
+    def __init__(self, relay: Relay, connection: Connection) -> None:
+        self._relay = relay
+        self._connection = connection
+        self._expiry: asyncio.TimerHandle | None = None
+        self.user_id = ""
+
+    async def introduce(self) -> bool:
+        """Learn who it is; false after a refusal."""
+        hello = await self._connection.first(FROM_VIEWER)
+        if hello is None:
+            return False
+        if not isinstance(hello, ViewerHello):
+            self._connection.refuse("Unauthorized", request_id=hello.request_id)
+            return False
+        return self._take_hello(hello)
+
+    async def serve(self) -> None:
+        """Do what the viewer asks until its connection ends, and its sessions with it."""
+        try:
+            async for message in self._connection.messages(FROM_VIEWER):
+                await self._take(message)
+        finally:
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._relay.sessions.end_all_of(self._connection, "viewer_disconnected")
+
+    async def _take(self, message: FromViewer) -> None:
+        match message:
+            case Heartbeat():
+                self._connection.send(HeartbeatAck(request_id=message.request_id))
+            case ViewerWatchRequest():
+                await self._watch(message)
+            case SignalOffer(payload=signal) | SignalIce(payload=signal):
+                sessions = self._relay.sessions
+                if not sessions.forward(signal.session_id, self._connection, message):
+                    self._fail("Session not found", message)
+            case EndWatch(payload=end):
+                session = self._relay.sessions.find(end.session_id, self._connection)
+                if session is None:
+                    self._fail("Session not found", message)
+                else:
+                    self._relay.sessions.end(session, "user_ended", ended_by=self._connection)
+            case ViewerHello():
+                self._take_hello(message)
+
+    def _take_hello(self, hello: ViewerHello) -> bool:
+        """Accept a token: the first, or a fresh one of the same user before the old one ends."""
+        try:
+            identity = read_token(self._relay.jwt_secret, hello.payload.token)
+        except TokenInvalid as error:
+            log.info("viewer.refused", problem=str(error))
+            self._connection.refuse("Invalid token", request_id=hello.request_id)
+            return False
+        if self.user_id and identity.user_id != self.user_id:
+            self._connection.refuse("Unauthorized", request_id=hello.request_id)
+            return False
+        self.user_id = identity.user_id
+        self._expire_with(identity)
+        payload = ViewerHelloAck.Payload(user_id=identity.user_id)
+        self._connection.send(ViewerHelloAck(request_id=hello.request_id, payload=payload))
+        return True
+
+    def _expire_with(self, identity: Identity) -> None:
+        """Let the connection end when the token does."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+        left_s = identity.expires_at_s - time.time()
+        loop = asyncio.get_running_loop()
+        self._expiry = loop.call_later(
+            left_s, self._connection.close, POLICY_VIOLATION, "token expired"
+        )
+
+    async def _watch(self, request: ViewerWatchRequest) -> None:
+        """Start a session, the viewer's answer and the device's request in this order."""
+        relay, device_id = self._relay, request.payload.device_id
+        if await relay.store.device(device_id) is None:
+            self._fail("Device not found", request)
+            return
+        if not await relay.store.is_granted(self.user_id, device_id):
+            self._fail("Unauthorized", request)
+            return
+        device = relay.devices.get(device_id)
+        if device is None:
+            self._fail("Device is offline", request)
+            return
+        session = WatchSession(device_id, self.user_id, device, self._connection)
+        session_id, now_s = session.session_id, time.time()
+        ready = WatchReady.Payload(
+            session_id=session_id,
+            ice_servers=relay.ice_servers.for_viewer(self.user_id, session_id, now_s=now_s),
+        )
+        wanted = DeviceWatchRequest.Payload(
+            session_id=session_id,
+            user_id=self.user_id,
+            ice_servers=relay.ice_servers.for_device(session_id, now_s=now_s),
+        )
+        relay.sessions.open(session)
+        self._connection.send(WatchReady(request_id=request.request_id, payload=ready))
+        device.send(DeviceWatchRequest(payload=wanted))
+
+    def _fail(self, text: str, request: FromViewer) -> None:
+        self._connection.send_error(text, request_id=request.request_id)

@@ -1,0 +1,119 @@
+"""How an offer is cut down to one section, and how the answer grows back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camagent.errors import NegotiationFailed
+from camagent.webrtc.sdp import read_offer
+
+SESSION = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+TRANSPORT = (
+    "a=ice-ufrag:u\r\na=ice-pwd:ppppppppppppppppppppppp\r\n"
+    "a=fingerprint:sha-256 AA:BB\r\na=setup:actpass\r\n"
+)
+AUDIO = (
+    f"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n{TRANSPORT}a=mid:0\r\na=sendrecv\r\n"
+)
+H264 = "a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1;profile-level-id=42e01f\r\n"
+VIDEO = (
+    f"m=video 9 UDP/TLS/RTP/SAVPF 96 102\r\nc=IN IP4 0.0.0.0\r\n{TRANSPORT}"
+    f"a=mid:1\r\na=recvonly\r\na=rtpmap:96 VP8/90000\r\n{H264}"
+)
+DATA = (
+    f"m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n{TRANSPORT}"
+    "a=mid:2\r\na=sctp-port:5000\r\n"
+)
+CANDIDATE = "a=candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host\r\n"
+BUNDLE = "a=group:BUNDLE 0 1 2\r\n"
+
+
+def test_only_the_video_section_reaches_the_peer_connection() -> None:
+    """Audio and data channel are cut away, and the bundle names the video alone."""
+    narrowed = read_offer(SESSION + BUNDLE + AUDIO + VIDEO + DATA).narrowed()
+
+    assert [line for line in narrowed.splitlines() if line.startswith("m=")] == [
+        "m=video 9 UDP/TLS/RTP/SAVPF 96 102"
+    ]
+    assert "a=group:BUNDLE 1" in narrowed.splitlines()
+
+
+def test_the_answer_refuses_every_other_section_in_order() -> None:
+    """Sections keep their place; refused ones have port zero and keep their mid."""
+    offer = read_offer(SESSION + BUNDLE + AUDIO + VIDEO + DATA)
+
+    lines = offer.widened(SESSION + "a=group:BUNDLE 1\r\n" + VIDEO).splitlines()
+
+    assert [line for line in lines if line.startswith(("m=", "a=mid:"))] == [
+        "m=audio 0 UDP/TLS/RTP/SAVPF 111",
+        "a=mid:0",
+        "m=video 9 UDP/TLS/RTP/SAVPF 96 102",
+        "a=mid:1",
+        "m=application 0 UDP/DTLS/SCTP webrtc-datachannel",
+        "a=mid:2",
+    ]
+
+
+def test_candidates_are_told_apart_from_the_offer() -> None:
+    """Candidates inside the offer are handed out, so that a slow name cannot hold the answer up."""
+    offer = read_offer(SESSION + BUNDLE + AUDIO + CANDIDATE + VIDEO + DATA)
+
+    assert offer.candidates == (CANDIDATE[2:].strip(),)
+    assert "candidate" not in offer.narrowed()
+
+
+def test_end_of_candidates_in_the_offer_is_seen() -> None:
+    """An offer that says it is complete is taken at its word."""
+    assert read_offer(SESSION + VIDEO + "a=end-of-candidates\r\n").has_all_candidates
+    assert not read_offer(SESSION + VIDEO).has_all_candidates
+
+
+def test_a_bundle_only_section_borrows_the_transport() -> None:
+    """A video section without a transport of its own uses that of the bundle's first section."""
+    bare = VIDEO.replace(TRANSPORT, "").replace("m=video 9", "m=video 0") + "a=bundle-only\r\n"
+
+    narrowed = read_offer(SESSION + BUNDLE + AUDIO + bare + DATA).narrowed().splitlines()
+
+    assert "a=ice-ufrag:u" in narrowed
+    assert "a=fingerprint:sha-256 AA:BB" in narrowed
+    assert narrowed[narrowed.index("a=group:BUNDLE 1") + 1].startswith("m=video 9 ")
+    assert "a=bundle-only" not in narrowed
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "does not start with v="),
+        ("hello", "does not start with v="),
+        (SESSION, "no video section"),
+        (SESSION + AUDIO + DATA, "no video section"),
+        (SESSION + VIDEO.replace("recvonly", "sendonly"), "no video section"),
+        (SESSION + VIDEO.replace("recvonly", "inactive"), "no video section"),
+        (SESSION + VIDEO.replace("m=video 9", "m=video 0"), "no video section"),
+        (SESSION + VIDEO.replace(H264, ""), "no H.264"),
+        (SESSION + "m=video\r\n", "broken m= line"),
+        (SESSION + DATA * 33, "too many"),
+    ],
+)
+def test_an_offer_that_cannot_be_served_is_refused(text: str, reason: str) -> None:
+    """The refusal says what the offer lacks."""
+    with pytest.raises(NegotiationFailed, match=reason):
+        read_offer(text)
+
+
+def test_the_first_section_with_h264_is_taken() -> None:
+    """Of several video sections the one that can show our codec is served."""
+    other = VIDEO.replace("a=mid:1", "a=mid:5").replace(H264, "")
+
+    assert read_offer(SESSION + other + VIDEO).video.mid == "1"
+
+
+@given(st.text())
+def test_no_text_breaks_the_reader(text: str) -> None:
+    """Whatever text comes as an offer, it is refused or read."""
+    for body in (text, SESSION + text, SESSION + VIDEO + text):
+        try:
+            offer = read_offer(body)
+        except NegotiationFailed:
+            continue
+        assert "m=video" in offer.narrowed()
