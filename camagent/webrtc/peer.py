@@ -32,7 +32,9 @@ IcePolicy = Literal["all", "relay"]
 
 _CONSTRAINED_BASELINE = "42e01f"
 _OVER = frozenset({"failed", "closed"})
-_CLOSE_DEADLINE_S = 5.0
+# Above the 5 s that gathering may take with a STUN or TURN server that is dead.
+_CLOSE_DEADLINE_S = 8.0
+_STOP_DEADLINE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,17 @@ class Peer:
         transceiver = connection.addTransceiver(track, direction="sendonly")
         transceiver.setCodecPreferences(h264_capabilities())
         self._sender = transceiver.sender
+        # No child of a task group: cancelled half-way, aioice would leave its sockets open.
+        self._gathering = asyncio.ensure_future(self._ice.iceGatherer.gather())
 
     @property
     def sender(self) -> RTCRtpSender:
         """What sends the video."""
         return self._sender
 
-    async def gather(self) -> None:
-        """Find our candidates; it must be over before `answer`."""
-        await self._ice.iceGatherer.gather()
+    async def gathered(self) -> None:
+        """Wait until our candidates are found, which `answer` needs. The search began at once."""
+        await asyncio.shield(self._gathering)
 
     async def answer(self, offer: ViewerOffer) -> str:
         """Accept the viewer's offer and write the answer, our candidates included.
@@ -159,6 +163,15 @@ class Peer:
                 return Traffic(entry.packetsSent, entry.bytesSent)
         return Traffic()
 
+    async def close(self) -> None:
+        """Close under a deadline: giving back a relayed candidate can take a minute."""
+        try:
+            async with asyncio.timeout(_CLOSE_DEADLINE_S):
+                await asyncio.wait([self._gathering])
+                await self._connection.close()
+        except TimeoutError:
+            log.warning("peer.close_abandoned", after_s=_CLOSE_DEADLINE_S)
+
     @property
     def _ice(self) -> RTCIceTransport:
         return self._sender.transport.transport
@@ -183,18 +196,28 @@ async def open_peer(
             bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
         )
     )
+    peer = Peer(connection, track)
     try:
-        yield Peer(connection, track)
+        yield peer
     finally:
         track.stop()
-        await _close(connection)
+        await _finish(asyncio.ensure_future(peer.close()))
 
 
 async def warm_up() -> None:
     """Open and close one connection: the first in a process is the slow one."""
     track = ViewerTrack(request_keyframe=lambda: None)
     async with open_peer(ice_servers=(), policy="all", track=track) as peer:
-        await peer.gather()
+        await peer.gathered()
+
+
+async def _finish(closing: asyncio.Future[None]) -> None:
+    """Wait for `closing`; when we are stopped meanwhile, a little longer, or sockets stay open."""
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait([closing], timeout=_STOP_DEADLINE_S)
+        raise
 
 
 def h264_capabilities() -> list[RTCRtpCodecCapability]:
@@ -208,12 +231,3 @@ def h264_capabilities() -> list[RTCRtpCodecCapability]:
     ]
     rtx = [codec for codec in offered if codec.mimeType.lower() == "video/rtx"]
     return [*h264, *rtx[:1]]
-
-
-async def _close(connection: RTCPeerConnection) -> None:
-    """Close under a deadline: giving back a relayed candidate can take a minute."""
-    try:
-        async with asyncio.timeout(_CLOSE_DEADLINE_S):
-            await connection.close()
-    except TimeoutError:
-        log.warning("peer.close_abandoned", after_s=_CLOSE_DEADLINE_S)

@@ -195,10 +195,9 @@ class Session:
             self._enter(SessionState.CONNECTING)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    gathered = tasks.create_task(peer.gather())
                     offer = await self._await_offer()
                     async with self._connect_deadline(peer):
-                        await gathered
+                        await peer.gathered()
                         await self._negotiate(peer, offer)
                         tasks.create_task(self._pass_candidates(peer))
                         await peer.connected()
