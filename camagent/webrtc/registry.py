@@ -1,6 +1,7 @@
 """All sessions: admits them, keeps each one's failure to itself, and ends orphans."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -26,6 +27,8 @@ from camagent.webrtc.peer import IcePolicy
 from camagent.webrtc.session import Camera, Session, SessionLimits
 
 log = structlog.get_logger(__name__)
+
+_ENDS_REMEMBERED = 64
 
 _REASONS: dict[type[BaseException], WatchEndReason] = {
     CameraUnavailable: "error",
@@ -68,6 +71,7 @@ class SessionRegistry:
         self._grace_s = grace_s
         self._on_change = on_change
         self._entries: dict[str, _Entry] = {}
+        self._just_ended: deque[str] = deque(maxlen=_ENDS_REMEMBERED)
         self._tasks: asyncio.TaskGroup | None = None
         self._link_number = 0
         self.send: Callable[[FromDevice], None] = _nowhere
@@ -113,7 +117,9 @@ class SessionRegistry:
         """Look a session up for a message that the server sent; without one, warn."""
         entry = self._entries.get(session_id)
         if entry is None:
-            log.warning("session.unknown", session_id=session_id, type=message_type)
+            # What crossed our own end on its way is no surprise.
+            tell = log.debug if session_id in self._just_ended else log.warning
+            tell("session.unknown", session_id=session_id, type=message_type)
             return None
         # Whoever speaks of a session can also end it.
         entry.link_number = self._link_number
@@ -157,6 +163,7 @@ class SessionRegistry:
             finally:
                 if self._entries.get(session.session_id) is entry:
                     del self._entries[session.session_id]
+                    self._just_ended.append(session.session_id)
                 _log_end(session, outcome)
                 self._on_change()
             self._explain(session, outcome)

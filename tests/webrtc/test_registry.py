@@ -244,3 +244,15 @@ async def test_stopping_ends_every_session() -> None:
 
     closed = [line for line in logs if line["event"] == "session.closed"]
     assert [line["why"] for line in closed] == ["agent stopped", "agent stopped"]
+
+
+async def test_what_crossed_an_end_is_no_warning() -> None:
+    """A candidate or end that was on its way while the session ended is dropped quietly."""
+    async with house() as built:
+        built.request("s")
+        built.end("s")
+        await until(lambda: "s" not in built.registry._entries)
+        with capture_logs() as logs:
+            built.end("s")
+
+    assert [line["log_level"] for line in logs if line["event"] == "session.unknown"] == ["debug"]
