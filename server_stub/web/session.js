@@ -1,0 +1,366 @@
+/** One viewer watching one device, from watch_request to the end. */
+
+import { WatchFailure } from './failure.js';
+import { LinkLost, RequestRefused } from './link.js';
+import { deferred, within } from './waiting.js';
+
+/** The watch session lifecycle of the protocol, as the viewer lives it. It only moves forward. */
+export const WatchState = Object.freeze({
+  /** The watch_request is sent. */
+  REQUESTED: 'requested',
+  /** The watch_ready is here: the session has an id. */
+  READY: 'ready',
+  /** The peer connection is being made. */
+  CONNECTING: 'connecting',
+  /** Our offer is on its way to the device. */
+  OFFER_SENT: 'offer_sent',
+  /** The device's answer is here. */
+  ANSWER_RECEIVED: 'answer_received',
+  /** Candidates go both ways; ICE and DTLS are at work. */
+  ICE_GATHERING: 'ice_gathering',
+  /** Media may flow; no picture has been seen. */
+  CONNECTED: 'connected',
+  /** Pictures come. */
+  STREAMING: 'streaming',
+  /** It is over; the server is being told. */
+  ENDING: 'ending',
+  /** Everything is released. Final. */
+  ENDED: 'ended',
+});
+
+const ORDER = Object.values(WatchState);
+const STAGE_DEADLINE_MS = 15_000;
+/** Errors of the server that say that this session cannot go on, whatever they answer to. */
+const FATAL_ERRORS = new Set(['Session not found', 'Device is offline', 'Unauthorized']);
+
+export class Session {
+  #link;
+  #deviceId;
+  #onState;
+  #state = null;
+  #id = null;
+  #connection = null;
+  #unlisten = () => {};
+  #offerRequestId = null;
+  #answer = deferred();
+  #over = deferred();
+  #closed = deferred();
+  #isDetached = false;
+  #earlyCandidates = { ours: [], theirs: [] };
+  #candidateTypes = { ours: new Set(), theirs: new Set() };
+  #hasTurn = false;
+
+  /** `onState` is called after every move. */
+  constructor({ deviceId, link, onState }) {
+    this.#deviceId = deviceId;
+    this.#link = link;
+    this.#onState = onState;
+    // Whoever ends a session before anybody waits for it has done nothing wrong.
+    this.#over.promise.catch(() => {});
+    this.#answer.promise.catch(() => {});
+  }
+
+  get state() {
+    return this.#state;
+  }
+
+  /**
+   * Throws the WatchFailure for which this session cannot go on.
+   *
+   * The peer connection is closed by then, with one exception: pictures do not pass through the
+   * server, so when only the server or the device's way to it is gone, they may go on. Then the
+   * caller closes, by `end` or `fail`.
+   */
+  get over() {
+    return this.#over.promise;
+  }
+
+  /** Resolves when the peer connection is closed. */
+  get closed() {
+    return this.#closed.promise;
+  }
+
+  /** The peer connection's figures. */
+  getStats() {
+    return this.#connection.getStats();
+  }
+
+  /**
+   * Ask for the device and connect to it; gives the stream, in which no picture may have come yet.
+   *
+   * Throws the WatchFailure that ended the session.
+   */
+  async open() {
+    this.#unlisten = this.#link.listen({
+      hear: (message) => this.#hear(message),
+      lost: () => this.#detach(new WatchFailure('link_lost')),
+    });
+    try {
+      const ready = await this.#request();
+      const [stream, connected] = this.#connect(ready.iceServers);
+      await this.#offer();
+      await this.#accept(await this.#inTime('no_answer', this.#answer.promise));
+      await this.#inTime('no_path', connected);
+      this.#enter(WatchState.CONNECTED);
+      return stream;
+    } catch (problem) {
+      const failure = problem instanceof WatchFailure ? problem : unexpected(problem);
+      this.#finish(failure);
+      throw failure;
+    }
+  }
+
+  /** Wait for the first picture, which `picture` promises; gives what it gives. */
+  async stream(picture) {
+    try {
+      const value = await this.#inTime('no_picture', picture);
+      this.#enter(WatchState.STREAMING);
+      return value;
+    } catch (failure) {
+      this.#finish(failure);
+      throw failure;
+    }
+  }
+
+  /** End the session because the viewer wishes it. */
+  end() {
+    this.#finish(new WatchFailure('ended_here'));
+  }
+
+  /** End the session because of something that only its caller can see. */
+  fail(code) {
+    this.#finish(new WatchFailure(code));
+  }
+
+  async #request() {
+    this.#enter(WatchState.REQUESTED);
+    const reply = this.#link.request('watch_request', { device_id: this.#deviceId });
+    reply.then((late) => this.#disown(late), () => {});
+    try {
+      const ready = await this.#inTime('no_reply', reply);
+      if (ready.type !== 'watch_ready') throw new WatchFailure('refused', ready.type);
+      this.#id = ready.payload.sessionId;
+      this.#enter(WatchState.READY);
+      return ready.payload;
+    } catch (problem) {
+      if (problem instanceof RequestRefused) throw WatchFailure.fromError(problem.message);
+      if (problem instanceof LinkLost) throw new WatchFailure('link_lost');
+      throw problem;
+    }
+  }
+
+  /** A watch_ready that comes after we gave up opened a session that nobody wants. */
+  #disown(reply) {
+    if (this.#isOver && reply.type === 'watch_ready') {
+      this.#link.send('end_watch', { session_id: reply.payload.sessionId });
+    }
+  }
+
+  /** Make the peer connection; gives its stream and a promise of its being connected. */
+  #connect(iceServers) {
+    this.#enter(WatchState.CONNECTING);
+    this.#hasTurn = iceServers.some(({ urls }) => urls.some((url) => /^turns?:/i.test(url)));
+    const connection = openConnection(iceServers);
+    this.#connection = connection;
+    const connected = deferred();
+    connection.onicecandidate = (event) => this.#say(event.candidate);
+    connection.onconnectionstatechange = () => {
+      if (connection.connectionState === 'connected') connected.resolve();
+      if (connection.connectionState === 'failed') this.#connectionFailed();
+    };
+    const { receiver } = connection.addTransceiver('video', { direction: 'recvonly' });
+    preferH264(connection);
+    preferFreshness(receiver);
+    return [new MediaStream([receiver.track]), connected.promise];
+  }
+
+  async #offer() {
+    await this.#connection.setLocalDescription();
+    this.#checkItGoesOn();
+    const { type, sdp } = this.#connection.localDescription;
+    this.#offerRequestId = this.#send('signal_offer', { sdp: { type, sdp } });
+    this.#enter(WatchState.OFFER_SENT);
+    const waiting = this.#earlyCandidates.ours;
+    this.#earlyCandidates.ours = null;
+    waiting.forEach((candidate) => this.#say(candidate));
+  }
+
+  async #accept(answer) {
+    try {
+      await this.#connection.setRemoteDescription(answer);
+    } catch (error) {
+      this.#checkItGoesOn();
+      throw new WatchFailure('bad_answer', error.message);
+    }
+    this.#checkItGoesOn();
+    this.#enter(WatchState.ANSWER_RECEIVED);
+    for (const [line] of answer.sdp.matchAll(/^a=candidate:.*$/gm)) {
+      this.#candidateTypes.theirs.add(candidateType({ candidate: line }));
+    }
+    const waiting = this.#earlyCandidates.theirs;
+    this.#earlyCandidates.theirs = null;
+    waiting.forEach((candidate) => this.#take(candidate));
+    this.#enter(WatchState.ICE_GATHERING);
+  }
+
+  #hear(message) {
+    if (message.type === 'error') this.#hearError(message);
+    else if (this.#id === null || message.payload.sessionId !== this.#id) return;
+    else if (message.type === 'signal_answer') this.#answer.resolve(message.payload.answer);
+    else if (message.type === 'signal_ice') this.#take(message.payload.candidate);
+    else if (message.type === 'watch_ended') this.#hearTheEnd(message.payload);
+  }
+
+  #hearError({ requestId, payload }) {
+    const isOurs = requestId !== undefined && requestId === this.#offerRequestId;
+    const isFatal = this.#id !== null && !this.#isDetached && FATAL_ERRORS.has(payload.message);
+    if (isOurs || isFatal) this.#finish(WatchFailure.fromError(payload.message));
+    else console.warn('The server reports an error:', payload.message);
+  }
+
+  #hearTheEnd({ reason, message }) {
+    const failure = new WatchFailure(reason, message);
+    if (reason === 'device_disconnected') this.#detach(failure);
+    else this.#finish(failure);
+  }
+
+  /** Send one of our candidates, or null when there are no more; not before the offer. */
+  #say(candidate) {
+    if (this.#earlyCandidates.ours !== null) {
+      this.#earlyCandidates.ours.push(candidate);
+      return;
+    }
+    if (candidate?.candidate) this.#candidateTypes.ours.add(candidateType(candidate));
+    const isLast = candidate === null || candidate.candidate === '';
+    this.#send('signal_ice', { candidate: isLast ? null : candidate.toJSON() });
+  }
+
+  /** Take one of the device's candidates, or null when there are no more; not before the answer. */
+  #take(candidate) {
+    if (this.#earlyCandidates.theirs !== null) {
+      this.#earlyCandidates.theirs.push(candidate);
+      return;
+    }
+    if (candidate !== null) this.#candidateTypes.theirs.add(candidateType(candidate));
+    if (this.#isOver) return;
+    this.#connection.addIceCandidate(candidate ?? undefined).catch((error) => {
+      if (!this.#isOver) console.warn('A candidate of the device was ignored:', error.message);
+    });
+  }
+
+  #send(type, payload) {
+    return this.#link.send(type, { session_id: this.#id, ...payload });
+  }
+
+  /** Wait for `promise`, but no longer than a stage may take, and not beyond the session's end. */
+  #inTime(code, promise) {
+    return within(STAGE_DEADLINE_MS, Promise.race([promise, this.#over.promise]), () =>
+      code === 'no_path' ? this.#noPath() : new WatchFailure(code),
+    );
+  }
+
+  #connectionFailed() {
+    const wasUp = ORDER.indexOf(this.#state) >= ORDER.indexOf(WatchState.CONNECTED);
+    this.#finish(wasUp ? new WatchFailure('path_lost') : this.#noPath());
+  }
+
+  /** Say why ICE found nothing, by the kinds of candidates that each side had. */
+  #noPath() {
+    const { ours, theirs } = this.#candidateTypes;
+    const kinds = (types) => [...types].sort().join(', ') || 'none';
+    const detail = `Candidates here: ${kinds(ours)}; at the camera: ${kinds(theirs)}.`;
+    if (!this.#hasTurn) return new WatchFailure('no_path_no_turn', detail);
+    return new WatchFailure(ours.has('relay') ? 'no_path' : 'no_path_turn_silent', detail);
+  }
+
+  get #isOver() {
+    return this.#state === WatchState.ENDING || this.#state === WatchState.ENDED;
+  }
+
+  #checkItGoesOn() {
+    if (this.#isOver) throw new WatchFailure('ended_here');
+  }
+
+  /** The server can no longer speak for this session. Pictures that come go on. */
+  #detach(failure) {
+    if (this.#state !== WatchState.STREAMING) {
+      this.#finish(failure);
+      return;
+    }
+    this.#isDetached = true;
+    this.#over.reject(failure);
+  }
+
+  #finish(failure) {
+    if (this.#isOver) return;
+    this.#enter(WatchState.ENDING);
+    const isServersBusiness = this.#id !== null && !this.#isDetached;
+    if (isServersBusiness && !failure.isKnownToServer) this.#send('end_watch', {});
+    this.#unlisten();
+    if (this.#connection !== null) close(this.#connection);
+    this.#enter(WatchState.ENDED);
+    this.#over.reject(failure);
+    this.#closed.resolve();
+  }
+
+  #enter(state) {
+    if (ORDER.indexOf(state) <= ORDER.indexOf(this.#state)) {
+      throw new Error(`a session does not move from ${this.#state} to ${state}`);
+    }
+    this.#state = state;
+    this.#onState();
+  }
+}
+
+/** Say what this browser lacks for watching, as a failure's code; null if nothing. */
+export function whatBrowserLacks() {
+  if (typeof RTCPeerConnection !== 'function') return 'no_webrtc';
+  const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
+  return codecs && !codecs.some(isH264) ? 'no_h264' : null;
+}
+
+function openConnection(iceServers) {
+  try {
+    return new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
+  } catch (error) {
+    throw new WatchFailure('bad_ice_servers', error.message);
+  }
+}
+
+/** Offer H.264 and its retransmissions only: devices encode once, and serve nothing else. */
+function preferH264(connection) {
+  const codecs = RTCRtpReceiver.getCapabilities?.('video')?.codecs;
+  const [transceiver] = connection.getTransceivers();
+  if (!codecs || !transceiver.setCodecPreferences) return;
+  const h264 = codecs.filter(isH264);
+  h264.sort((one, other) => fitness(other) - fitness(one));
+  const rtx = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === 'video/rtx');
+  transceiver.setCodecPreferences([...h264, ...rtx]);
+}
+
+/** Rank constrained baseline in packetization mode 1 first: it is what devices send. */
+function fitness({ sdpFmtpLine = '' }) {
+  const isMode1 = sdpFmtpLine.includes('packetization-mode=1');
+  const isConstrainedBaseline = /profile-level-id=42e0/i.test(sdpFmtpLine);
+  return 2 * isMode1 + isConstrainedBaseline;
+}
+
+/** Show every picture as soon as it can be shown; a late picture is worth less than a jerk. */
+function preferFreshness(receiver) {
+  if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
+  if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
+}
+
+function close(connection) {
+  connection.onicecandidate = null;
+  connection.onconnectionstatechange = null;
+  connection.close();
+}
+
+function unexpected(problem) {
+  console.error(problem);
+  return new WatchFailure('unexpected', problem.message);
+}
+
+const isH264 = ({ mimeType }) => mimeType.toLowerCase() === 'video/h264';
+const candidateType = ({ candidate }) => / typ (\w+)/.exec(candidate)?.[1] ?? 'unknown';

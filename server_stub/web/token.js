@@ -1,0 +1,49 @@
+/**
+ * The viewer's token: comes in the URL's fragment, which no server sees, and lives as long as the tab.
+ */
+
+const TOKEN = 'camagent.token';
+const DEVICE = 'camagent.device';
+
+// Where storage is forbidden, a reload forgets; the page works all the same.
+const memory = new Map();
+
+/**
+ * Take `#token=…&device=…` out of the address bar, so that it is in no history and no screenshot.
+ *
+ * Returns true if there was something to take.
+ */
+export function takeFragment() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  const token = fragment.get('token');
+  const device = fragment.get('device');
+  if (!token && !device) return false;
+  if (token) store(TOKEN, token.trim());
+  store(DEVICE, device);
+  history.replaceState(null, '', location.pathname + location.search);
+  return true;
+}
+
+export const readToken = () => load(TOKEN);
+export const keepToken = (token) => store(TOKEN, token);
+
+/** The device that a reload goes on watching. */
+export const readDevice = () => load(DEVICE);
+export const keepDevice = (deviceId) => store(DEVICE, deviceId);
+
+function load(name) {
+  try {
+    return sessionStorage.getItem(name);
+  } catch {
+    return memory.get(name) ?? null;
+  }
+}
+
+function store(name, value) {
+  try {
+    if (value) sessionStorage.setItem(name, value);
+    else sessionStorage.removeItem(name);
+  } catch {
+    memory.set(name, value || null);
+  }
+}

@@ -1,0 +1,183 @@
+/** The wish to watch one device: one session after another, until the viewer has seen enough. */
+
+import { Backoff } from './backoff.js';
+import { WatchFailure } from './failure.js';
+import { Meter } from './meter.js';
+import { Session, whatBrowserLacks } from './session.js';
+import { deferred, pause } from './waiting.js';
+
+const FIRST_RETRY_MS = 1000;
+const LONGEST_RETRY_MS = 10_000;
+/** A picture that lasted this long was a good one: after it, try again soon. */
+const PROVEN_AFTER_MS = 10_000;
+
+const NOTHING = Object.freeze({
+  /** The device that is wanted, or null. */
+  deviceId: null,
+  /** Where the latest session stands, as a WatchState; null before the first. */
+  watchState: null,
+  /** Why the latest session failed, while that is of interest. */
+  failure: null,
+  /** When the next session starts by itself, by `Date.now()`. */
+  retryAtMs: null,
+  /** `none`, `moving`, or `still`: the last one that came. */
+  picture: 'none',
+  /** What Meter reads, while the picture moves. */
+  figures: null,
+  firstFrameMs: null,
+});
+
+export class Watch {
+  #link;
+  #stage;
+  #onChange;
+  #view = NOTHING;
+  #wish = null;
+  #wake = deferred();
+  #latest = null;
+  /** The session whose picture is shown; it may be an older one than the latest. */
+  #shown = null;
+
+  /** `onChange` is called after every change of `view`. */
+  constructor({ link, stage, onChange }) {
+    this.#link = link;
+    this.#stage = stage;
+    this.#onChange = onChange;
+  }
+
+  /** What there is to tell, as in NOTHING. */
+  get view() {
+    return this.#view;
+  }
+
+  /** Watch `deviceId` instead of whatever was watched before. */
+  start(deviceId) {
+    this.end();
+    this.#wish = new AbortController();
+    this.#set({ deviceId });
+    this.#keepWatching(deviceId, this.#wish.signal, performance.now());
+  }
+
+  /** Watch nothing. The server is told before this returns. */
+  end() {
+    this.#wish?.abort();
+    this.#wish = null;
+    this.#shown?.end();
+    this.#shown = null;
+    this.#stage.clear();
+    this.#view = NOTHING;
+    this.#set({ watchState: this.#latest?.state ?? null });
+  }
+
+  /** Try again now: the viewer wishes it. */
+  tryAgain() {
+    this.#set({ failure: null });
+    this.#wake.resolve();
+  }
+
+  /** Try again now, if that can help: something has changed for the better. */
+  hurry() {
+    if (this.#view.failure?.healsByItself) this.#wake.resolve();
+  }
+
+  async #keepWatching(deviceId, signal, startedAtMs) {
+    const backoff = new Backoff({
+      firstMs: FIRST_RETRY_MS,
+      longestMs: LONGEST_RETRY_MS,
+      jitter: 0.5,
+    });
+    while (!signal.aborted) {
+      try {
+        await this.#link.untilActive(signal);
+        await this.#watchOnce(deviceId, signal, startedAtMs, backoff);
+      } catch (problem) {
+        if (signal.aborted) return;
+        await this.#rest(problem, backoff, signal).catch(() => {});
+      }
+      startedAtMs = performance.now();
+    }
+  }
+
+  /** Have one session from its request to its end, which is what it throws. */
+  async #watchOnce(deviceId, signal, startedAtMs, backoff) {
+    const lack = whatBrowserLacks();
+    if (lack !== null) throw new WatchFailure(lack);
+    const session = new Session({
+      deviceId,
+      link: this.#link,
+      onState: () => this.#latest === session && this.#set({ watchState: session.state }),
+    });
+    this.#latest = session;
+    const end = () => session.end();
+    signal.addEventListener('abort', end);
+    try {
+      const picture = await this.#firstPicture(session, startedAtMs);
+      this.#show(session, picture);
+      const proven = setTimeout(() => backoff.reset(), PROVEN_AFTER_MS);
+      await session.over.finally(() => clearTimeout(proven));
+    } finally {
+      signal.removeEventListener('abort', end);
+    }
+  }
+
+  async #firstPicture(session, startedAtMs) {
+    const incoming = this.#stage.prepare(await session.open());
+    try {
+      const firstFrameMs = (await session.stream(incoming.firstPicture)) - startedAtMs;
+      return { show: incoming.show, firstFrameMs };
+    } catch (failure) {
+      incoming.discard();
+      throw failure;
+    }
+  }
+
+  /** Put the session's picture in the place of an older session's, which ends. */
+  #show(session, { show, firstFrameMs }) {
+    const previous = this.#shown;
+    this.#shown = session;
+    show(firstFrameMs);
+    previous?.end();
+    const meter = new Meter({
+      getStats: () => session.getStats(),
+      onFigures: (figures) => this.#set({ figures }),
+      onFrozen: () => session.fail('frozen'),
+    });
+    session.closed.then(() => {
+      meter.stop();
+      if (this.#shown === session) this.#stands();
+    });
+    this.#set({ failure: null, picture: 'moving', figures: null, firstFrameMs });
+  }
+
+  /** The picture that is shown has no session any more; its last frame stays to be seen. */
+  #stands() {
+    this.#shown = null;
+    this.#set({ picture: 'still', figures: null });
+  }
+
+  /** Wait until the next attempt makes sense. */
+  async #rest(problem, backoff, signal) {
+    const failure = asFailure(problem);
+    if (failure.code === 'link_lost') {
+      // Another attempt comes with the next link, however long that takes.
+      this.#set({ failure: null });
+      return;
+    }
+    const delayMs = failure.healsByItself ? backoff.next() : null;
+    this.#wake = deferred();
+    this.#set({ failure, retryAtMs: delayMs === null ? null : Date.now() + delayMs });
+    await pause(delayMs, this.#wake.promise, signal);
+    this.#set({ retryAtMs: null });
+  }
+
+  #set(changes) {
+    this.#view = { ...this.#view, ...changes };
+    this.#onChange();
+  }
+}
+
+function asFailure(problem) {
+  if (problem instanceof WatchFailure) return problem;
+  console.error(problem);
+  return new WatchFailure('unexpected', problem.message);
+}

@@ -1,0 +1,233 @@
+/** What the page says: every state and every failure, in plain words. Pure. */
+
+import { LinkState } from './link.js';
+import { WatchState } from './session.js';
+
+const PROGRESS = {
+  [WatchState.REQUESTED]: 'Asking the camera…',
+  [WatchState.READY]: 'Asking the camera…',
+  [WatchState.CONNECTING]: 'Asking the camera…',
+  [WatchState.OFFER_SENT]: 'Asking the camera…',
+  [WatchState.ANSWER_RECEIVED]: 'Connecting…',
+  [WatchState.ICE_GATHERING]: 'Connecting…',
+  [WatchState.CONNECTED]: 'Waiting for the first picture…',
+};
+
+/** Of each failure: what happened, and what that means or what to do. */
+const FAILURES = {
+  // What the server answers.
+  device_not_found: (device) => [
+    `There is no camera called “${device}”.`,
+    'Check the link that you were given.',
+  ],
+  device_offline: () => ['The camera is offline.', 'The picture starts as soon as it is back.'],
+  unauthorized: () => [
+    'You may not watch this camera.',
+    'Whoever runs the server can give you access to it.',
+  ],
+  invalid_token: () => ['The server does not accept your token any more.', 'Sign in again.'],
+  session_not_found: () => ['The server has ended this session.', ''],
+  refused: () => ['The server refused the request.', ''],
+  // How the server or the camera ends a session.
+  viewer_disconnected: () => ['The camera lost the connection to this browser.', ''],
+  user_ended: () => ['Somebody ended this session.', 'Try again if that was not you.'],
+  timeout: () => ['The session reached its time limit.', ''],
+  error: () => ['The camera cannot show a picture right now.', ''],
+  device_disconnected: () => [
+    'The camera lost its connection to the server.',
+    'The picture starts again as soon as it is back.',
+  ],
+  // What took too long.
+  no_reply: () => ['The server did not answer within 15 seconds.', ''],
+  no_answer: () => [
+    'The camera did not answer within 15 seconds.',
+    'It may be busy, or its connection may be slow.',
+  ],
+  no_picture: () => [
+    'The camera is connected, but no picture came within 15 seconds.',
+    'It may be starting, or its connection may be too slow for video.',
+  ],
+  frozen: () => ['The picture stopped.', 'No new picture came for 5 seconds.'],
+  // What keeps the two ends apart.
+  no_path: () => [
+    'No way to the camera was found.',
+    'The server’s TURN relay answers here, so check that the camera can reach it too.',
+  ],
+  no_path_no_turn: () => [
+    'No way to the camera was found.',
+    'The two networks do not let video through directly, and the server offers no TURN relay. ' +
+      'Whoever runs the server can set one up.',
+  ],
+  no_path_turn_silent: () => [
+    'No way to the camera was found.',
+    'The TURN relay did not answer. Check that it runs, and that no firewall blocks its ports.',
+  ],
+  path_lost: () => ['The connection to the camera broke.', ''],
+  bad_answer: () => ['This browser cannot use the camera’s answer.', ''],
+  bad_ice_servers: () => [
+    'This browser cannot use the server’s list of TURN and STUN servers.',
+    'Whoever runs the server should check it.',
+  ],
+  // What this browser is.
+  no_webrtc: () => [
+    'This browser cannot show live video.',
+    'It has no WebRTC, or WebRTC is switched off. Any current browser has it.',
+  ],
+  no_h264: () => [
+    'This browser cannot show the camera’s video.',
+    'It lacks H.264. Try Chrome, Edge, Safari or Firefox.',
+  ],
+  unexpected: () => ['Something went wrong in this page.', ''],
+};
+
+/** What a failure's own text is introduced by. */
+const SOURCES = {
+  refused: 'It says: ',
+  timeout: 'The camera says: ',
+  error: 'The camera says: ',
+  viewer_disconnected: 'The camera says: ',
+  bad_answer: 'The browser says: ',
+  bad_ice_servers: 'The browser says: ',
+  unexpected: 'The browser says: ',
+};
+
+export const LINKS = {
+  [LinkState.STOPPED]: 'Not connected',
+  [LinkState.CONNECTING]: 'Connecting…',
+  [LinkState.ACTIVE]: 'Connected',
+  [LinkState.WAITING]: 'Server unreachable',
+  [LinkState.REFUSED]: 'Signed out',
+};
+
+export const TOKEN_REFUSED =
+  'The server did not accept this token. It may have expired, or be incomplete. ' +
+  'Ask for a new one and sign in again.';
+
+/**
+ * Say how the watch goes: `{title, advice, isBusy, retryAtMs, mayTryAgain}`, or null while a moving
+ * picture says it all.
+ */
+export function describeWatch(link, watch) {
+  if (watch.picture === 'moving') return null;
+  if (!link.isActive) return describeAbsence(link);
+  if (watch.failure !== null) return describeFailure(watch);
+  return busy(PROGRESS[watch.watchState] ?? 'Asking the camera…');
+}
+
+/** Say what is amiss although the picture moves; an empty text if nothing is. */
+export function describeNotice(link, watch) {
+  if (watch.picture !== 'moving') return '';
+  if (!link.isActive) return 'Reconnecting to the server… the picture goes on.';
+  if (watch.failure !== null) return `${failureTexts(watch)[0]} The picture goes on.`;
+  const isSettled = watch.watchState === WatchState.STREAMING;
+  return isSettled ? '' : 'Renewing the connection… the picture goes on.';
+}
+
+/** Say what the list of devices is about, or why there is none. */
+export function describeList(link, list, hasFailed) {
+  if (!link.isActive && link.failures > 0) {
+    return 'The server cannot be reached. The page goes on by itself.';
+  }
+  if (hasFailed) return 'The list of cameras could not be loaded. Trying again…';
+  if (list === null) return 'Looking for cameras…';
+  if (list.length > 0) return 'Choose a camera to watch.';
+  return 'There is no camera for you yet. Whoever runs the server can give you access to one.';
+}
+
+/** Say which camera is seen and how, for the window's title. */
+export function describeTitle(watch) {
+  if (watch.deviceId === null) return 'camagent';
+  const words = { moving: 'live', still: 'stopped', none: 'connecting' };
+  return `${watch.deviceId} – ${words[watch.picture]} – camagent`;
+}
+
+/** Say in a line what the picture is made of. */
+export function describeFigures({ figures, firstFrameMs }) {
+  if (figures === null) return '';
+  const { widthPx, heightPx, fps, bitrateBps, path } = figures;
+  const parts = [
+    widthPx && `${widthPx} × ${heightPx}`,
+    fps !== null && `${Math.round(fps)} fps`,
+    bitrateBps !== null && bitrate(bitrateBps),
+    path,
+    firstFrameMs !== null && `first picture after ${(firstFrameMs / 1000).toFixed(2)} s`,
+  ];
+  return parts.filter(Boolean).join(' · ');
+}
+
+/** Say how long it is until `retryAtMs`. */
+export function describeCountdown(retryAtMs, nowMs) {
+  const seconds = Math.ceil((retryAtMs - nowMs) / 1000);
+  return seconds > 0 ? `Trying again in ${seconds} s` : 'Trying again…';
+}
+
+/** Say what a device tells about itself, as a list of short texts; what it does not know is left out. */
+export function describePresence({ isOnline, lastSeenAtMs, presence }, nowMs) {
+  if (!isOnline) return [lastSeenAtMs === null ? 'never seen' : `last seen ${ago(lastSeenAtMs, nowMs)}`];
+  const { temperature, battery, viewers } = presence;
+  return [
+    describeCamera(presence),
+    presence.recording === true && 'recording',
+    isNumber(viewers) && viewers > 0 && `${viewers} ${viewers === 1 ? 'viewer' : 'viewers'}`,
+    isNumber(temperature) && `${Math.round(temperature)} °C`,
+    isNumber(battery) && `battery ${Math.round(battery)} %`,
+  ].filter(Boolean);
+}
+
+function describeCamera({ camera, camera_problem: problem }) {
+  const words = {
+    idle: 'camera ready',
+    starting: 'camera starting',
+    live: 'camera on',
+    lingering: 'camera ready',
+  };
+  if (camera === 'failed') return problem ? `camera fault: ${problem}` : 'camera fault';
+  return Object.hasOwn(words, camera) ? words[camera] : null;
+}
+
+function describeAbsence(link) {
+  if (link.failures === 0) return busy('Connecting to the server…');
+  return {
+    title: 'The server cannot be reached.',
+    advice: 'Check your network. The page goes on by itself.',
+    isBusy: link.state === LinkState.CONNECTING,
+    retryAtMs: link.retryAtMs,
+    mayTryAgain: true,
+  };
+}
+
+function describeFailure(watch) {
+  const [title, advice] = failureTexts(watch);
+  const isTrying = watch.failure.healsByItself && watch.retryAtMs === null;
+  const { retryAtMs } = watch;
+  return { title, advice, isBusy: isTrying, retryAtMs, mayTryAgain: true };
+}
+
+function failureTexts({ failure, deviceId }) {
+  const [title, advice] = (FAILURES[failure.code] ?? FAILURES.unexpected)(deviceId);
+  if (!failure.detail) return [title, advice];
+  const detail = `${SOURCES[failure.code] ?? ''}${sentence(failure.detail)}`;
+  return [title, [advice, detail].filter(Boolean).join(' ')];
+}
+
+function busy(title) {
+  return { title, advice: '', isBusy: true, retryAtMs: null, mayTryAgain: false };
+}
+
+function sentence(text) {
+  return /[.!?…]$/.test(text) ? text : `${text}.`;
+}
+
+function bitrate(bps) {
+  return bps < 1e6 ? `${Math.round(bps / 1e3)} kbit/s` : `${(bps / 1e6).toFixed(1)} Mbit/s`;
+}
+
+function ago(thenMs, nowMs) {
+  const minutes = Math.floor((nowMs - thenMs) / 60_000);
+  if (minutes < 1) return 'just now';
+  if (minutes < 60) return `${minutes} min ago`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ago`;
+  return `${Math.floor(minutes / (24 * 60))} days ago`;
+}
+
+const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);
