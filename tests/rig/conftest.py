@@ -3,14 +3,18 @@
 `PI_RIG` names the rig's script. Without it every test here is skipped, and says so.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 _HERE = Path(__file__).parent
@@ -49,6 +53,47 @@ class Rig:
         pip = ["exec", "/opt/venv/bin/pip", "install", "--quiet", "--no-deps"]
         answer = self._call([*pip, "--target", _PACKAGES, package])
         assert answer.returncode == 0, answer.stderr
+
+    def install_agent(self) -> None:
+        """Install what the agent needs beyond what the rig has, for the rig's own Python."""
+        project = tomllib.loads((_HERE.parents[1] / "pyproject.toml").read_text())["project"]
+        pip = ["exec", "env", f"PYTHONPATH={_PACKAGES}", "/opt/venv/bin/pip", "install"]
+        quietly = ["--quiet", "--disable-pip-version-check"]
+        plan = self._call([*pip, *quietly, "--dry-run", "--report", "-", *project["dependencies"]])
+        assert plan.returncode == 0, plan.stderr
+        missing = [
+            f"{found['metadata']['name']}=={found['metadata']['version']}"
+            for found in json.loads(plan.stdout)["install"]
+        ]
+        if missing:
+            answer = self._call([*pip, *quietly, "--no-deps", "--target", _PACKAGES, *missing])
+            assert answer.returncode == 0, answer.stderr
+
+    @contextlib.contextmanager
+    def agent(self, *options: str, platform: str) -> Iterator[psutil.Process]:
+        """Hold an agent that runs inside the rig, on this machine's network."""
+        environment = os.environ | {
+            "PI_RIG_BIND": str(self.folder),
+            "RIG_PLATFORM": "pisp" if platform == "pisp" else "",
+            "RIG_VIDEO11_LOG": f"{_INSIDE}/video11.log",
+            "LIBCAMERA_VIRTUAL_NOISE": "40",
+            "PYTHONPATH": f"{_INSIDE}:{_PACKAGES}",
+        }
+        with (self.folder / "agent.log").open("w") as log:
+            shell = psutil.Popen(
+                [self.script, "python", "-B", "-m", "camagent", *options],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            yield shell
+        finally:
+            for child in shell.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "camagent" in child.cmdline():
+                        child.terminate()
+            shell.wait(timeout=_DEADLINE_S)
 
     def encoder_controls(self) -> str:
         """Give what was set on the chip's encoder, one line each."""
