@@ -9,7 +9,7 @@ import { Watch } from './watch.js';
 import { TOKEN_REFUSED } from './words.js';
 
 const page = new Page({ signIn, signOut, watch: choose, end, tryAgain, toggleFullscreen });
-const stage = new Stage(page.videos);
+const stage = new Stage(page.videos, page.lastPicture);
 
 let view = View.SIGN_IN;
 let problem = null;
@@ -20,7 +20,7 @@ let { link, watch, devices } = partsFor('');
 /** Make the parts that know the viewer's token. */
 function partsFor(token) {
   const link = new Link({ url: linkUrl(location), token, onChange: linkChanged });
-  const watch = new Watch({ link, stage, onChange: render });
+  const watch = new Watch({ link, stage, onChange: watchChanged });
   const devices = new Devices({ token, onChange: devicesChanged, onRefused: refused });
   return { link, watch, devices };
 }
@@ -114,6 +114,16 @@ function linkChanged() {
   // While the server is away there is nothing to ask it.
   else if (link.isActive) devices.start();
   else devices.stop();
+  render();
+}
+
+let lastPicture = null;
+
+function watchChanged() {
+  const { picture } = watch.view;
+  // A device that begins to serve, or ceases to, has news.
+  if (picture !== lastPicture) refresh();
+  lastPicture = picture;
   render();
 }
 

@@ -1,10 +1,10 @@
 /** Reads a session's figures once a second, and notices when its picture stands still. */
 
 const INTERVAL_MS = 1000;
-const FROZEN_AFTER_MS = 5000;
 
 export class Meter {
   #getStats;
+  #patienceMs;
   #onFigures;
   #onFrozen;
   #timer;
@@ -13,10 +13,11 @@ export class Meter {
 
   /**
    * `onFigures({widthPx, heightPx, fps, bitrateBps, path})` is called once a second, with null for
-   * what is not known; `onFrozen()` once, when no picture has come for five seconds.
+   * what is not known; `onFrozen()` once, when no picture has come for `patienceMs()`.
    */
-  constructor({ getStats, onFigures, onFrozen }) {
+  constructor({ getStats, patienceMs, onFigures, onFrozen }) {
     this.#getStats = getStats;
+    this.#patienceMs = patienceMs;
     this.#onFigures = onFigures;
     this.#onFrozen = onFrozen;
     this.#timer = setInterval(() => this.#measure(), INTERVAL_MS);
@@ -46,7 +47,7 @@ export class Meter {
     const hasMoved = frames > (previous?.frames ?? 0);
     const hasArrived = document.hidden && bytes > (previous?.bytes ?? 0);
     if (hasMoved || hasArrived) this.#progressAtMs = nowMs;
-    if (nowMs - this.#progressAtMs < FROZEN_AFTER_MS) return;
+    if (nowMs - this.#progressAtMs < this.#patienceMs()) return;
     this.stop();
     this.#onFrozen();
   }

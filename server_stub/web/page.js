@@ -45,6 +45,10 @@ export class Page {
     return [...document.querySelectorAll('video')];
   }
 
+  get lastPicture() {
+    return element('last-picture');
+  }
+
   get stage() {
     return element('stage');
   }
@@ -110,8 +114,9 @@ export class Page {
 
   #renderWatch(link, watch, devices) {
     const device = devices.list?.find(({ deviceId }) => deviceId === watch.deviceId);
+    const presence = device ? describePresence(device, Date.now()) : [];
     say(element('watch-title'), watch.deviceId ?? '');
-    say(element('watch-presence'), device ? describePresence(device, Date.now()).join(' · ') : '');
+    say(element('watch-presence'), presence.join(' · '));
     say(element('notice'), describeNotice(link, watch));
     say(element('figures'), describeFigures(watch));
     const status = describeWatch(link, watch);

@@ -75,6 +75,11 @@ export class Session {
     return this.#over.promise;
   }
 
+  /** True while pictures may go on although the server can no longer speak for them. */
+  get isDetached() {
+    return this.#isDetached;
+  }
+
   /** Resolves when the peer connection is closed. */
   get closed() {
     return this.#closed.promise;

@@ -5,10 +5,13 @@ import { deferred } from './waiting.js';
 export class Stage {
   #shown;
   #spare;
+  #lastPicture;
 
-  constructor([shown, spare]) {
+  /** `lastPicture` is a canvas above the videos. */
+  constructor([shown, spare], lastPicture) {
     this.#shown = shown;
     this.#spare = spare;
+    this.#lastPicture = lastPicture;
   }
 
   /** The element that shows the picture. */
@@ -36,13 +39,25 @@ export class Stage {
     };
   }
 
+  /** Keep the present picture in view: a video turns black when its connection closes. */
+  keepLastPicture() {
+    const { videoWidth, videoHeight } = this.#shown;
+    if (videoWidth === 0) return;
+    this.#lastPicture.width = videoWidth;
+    this.#lastPicture.height = videoHeight;
+    this.#lastPicture.getContext('2d').drawImage(this.#shown, 0, 0);
+    this.#lastPicture.hidden = false;
+  }
+
   /** Show nothing. */
   clear() {
+    this.#lastPicture.hidden = true;
     forget(this.#shown);
     forget(this.#spare);
   }
 
   #swap(video, firstFrameMs) {
+    this.#lastPicture.hidden = true;
     video.dataset.firstFrameMs = Math.round(firstFrameMs);
     video.dataset.shown = '';
     video.removeAttribute('aria-hidden');

@@ -139,6 +139,8 @@ export class Watch {
     previous?.end();
     const meter = new Meter({
       getStats: () => session.getStats(),
+      // Of a picture that goes on without the server, nobody should be told longer than it does.
+      patienceMs: () => (session.isDetached ? 2000 : 5000),
       onFigures: (figures) => this.#set({ figures }),
       onFrozen: () => session.fail('frozen'),
     });
@@ -152,6 +154,7 @@ export class Watch {
   /** The picture that is shown has no session any more; its last frame stays to be seen. */
   #stands() {
     this.#shown = null;
+    this.#stage.keepLastPicture();
     this.#set({ picture: 'still', figures: null });
   }
 
