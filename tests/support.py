@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 DEADLINE_S = 15.0
@@ -27,3 +27,12 @@ async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator[asyncio.Ta
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def eventually(
+    claim: Callable[[], Awaitable[object]], *, deadline_s: float = DEADLINE_S
+) -> None:
+    """Wait until `claim`, which has to be awaited, holds."""
+    async with asyncio.timeout(deadline_s):
+        while not await claim():
+            await asyncio.sleep(0.02)

@@ -180,8 +180,7 @@ export class Session {
   }
 
   async #offer() {
-    await this.#connection.setLocalDescription();
-    this.#checkItGoesOn();
+    await this.#unlessOver(this.#connection.setLocalDescription());
     const { type, sdp } = this.#connection.localDescription;
     this.#offerRequestId = this.#send('signal_offer', { sdp: { type, sdp } });
     this.#enter(WatchState.OFFER_SENT);
@@ -192,12 +191,10 @@ export class Session {
 
   async #accept(answer) {
     try {
-      await this.#connection.setRemoteDescription(answer);
+      await this.#unlessOver(this.#connection.setRemoteDescription(answer));
     } catch (error) {
-      this.#checkItGoesOn();
-      throw new WatchFailure('bad_answer', error.message);
+      throw error instanceof WatchFailure ? error : new WatchFailure('bad_answer', error.message);
     }
-    this.#checkItGoesOn();
     this.#enter(WatchState.ANSWER_RECEIVED);
     for (const [line] of answer.sdp.matchAll(/^a=candidate:.*$/gm)) {
       this.#candidateTypes.theirs.add(candidateType({ candidate: line }));
@@ -262,6 +259,14 @@ export class Session {
     return within(STAGE_DEADLINE_MS, Promise.race([promise, this.#over.promise]), () =>
       code === 'no_path' ? this.#noPath() : new WatchFailure(code),
     );
+  }
+
+  /** Wait for `promise` of the peer connection, which a closed one may leave pending for ever. */
+  #unlessOver(promise) {
+    return Promise.race([promise, this.#over.promise]).then((value) => {
+      this.#checkItGoesOn();
+      return value;
+    });
   }
 
   #connectionFailed() {
