@@ -1,0 +1,59 @@
+"""Through a real TURN server, with the credentials that the relay hands out."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from playwright.async_api import Browser
+from pydantic import SecretStr
+from structlog.testing import capture_logs
+
+from tests.coturn import coturn
+from tests.end_to_end.house import agent, relay
+from tests.end_to_end.test_watch import browser, watching
+from tests.support import until
+
+__all__ = ["browser"]
+
+TURN_SECRET = "shared with the TURN server"
+
+
+async def test_video_flows_through_turn(
+    browser: Browser, program: Callable[[str, str], str], own_address: str, tmp_path: Path
+) -> None:
+    """A device that may only be relayed shows its picture, and its log says how it went."""
+    turnserver = program("turnserver", "coturn")
+    async with coturn(turnserver, own_address, TURN_SECRET, tmp_path) as url:
+        changes = {"turn_urls": (url,), "turn_secret": SecretStr(TURN_SECRET)}
+        with capture_logs() as logs:
+            async with (
+                relay(tmp_path, **changes) as server,
+                agent(server.port, ice_transport_policy="relay") as camera,
+            ):
+                async with watching(browser, own_address, server.port) as person:
+                    await person.until_first_frame()
+                    await person.until_it_moves()
+                await until(lambda: camera.registry.viewer_count == 0)
+                await until(lambda: any(line["event"] == "session.closed" for line in logs))
+
+    line = next(line for line in logs if line["event"] == "session.closed")
+    assert line["pair"].startswith("relay/")
+    assert TURN_SECRET not in repr(logs)
+
+
+async def test_a_relayed_device_hides_its_address(
+    browser: Browser, own_address: str, tmp_path: Path
+) -> None:
+    """Without a TURN server a device that may only be relayed tells no address, and fails clearly."""
+    with capture_logs() as logs:
+        async with (
+            relay(tmp_path) as server,
+            agent(server.port, ice_transport_policy="relay"),
+            watching(browser, own_address, server.port) as person,
+        ):
+            await until(
+                lambda: any(line["event"] == "session.closed" for line in logs), deadline_s=40
+            )
+            assert await person.dataset("failure")
+
+    line = next(line for line in logs if line["event"] == "session.closed")
+    assert line["outcome"] == "ConnectFailed"
