@@ -62,7 +62,8 @@ def make_device_token() -> str:
 
 def hash_device_token(token: str) -> str:
     """Hash a device's token for keeping. It is random, so a plain digest cannot be guessed."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    # A header may carry bytes that are no UTF-8; aiohttp hands them on as surrogates.
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
 def may_connect(token_hash: str | None, token: str | None) -> bool:

@@ -28,6 +28,7 @@ _MOST_WAITING_BYTES = 256 * 1024
 _SEND_DEADLINE_S = 10.0
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
+_LONGEST_REASON_BYTES = 123
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,7 @@ class Connection:
         self._waiting_bytes = 0
         self._more = asyncio.Event()
         self._is_closing = False
+        self._is_aborted = False
         self._allowance = float(limits.messages_at_once)
         self._counted_at_s = time.monotonic()
 
@@ -66,6 +68,11 @@ class Connection:
     def response(self) -> web.WebSocketResponse:
         """What aiohttp wants back from a socket's handler."""
         return self._websocket
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing can be sent any more, not even a goodbye."""
+        return self._is_aborted or self._websocket.closed
 
     def send(self, message: Message) -> None:
         """Queue `message`; never blocks. A client that reads nothing is cut off, not waited for."""
@@ -114,6 +121,8 @@ class Connection:
     async def messages(self, direction: Direction[M]) -> AsyncIterator[M]:
         """Yield what the client says until the connection ends; answer what is no message."""
         while (text := await self._receive()) is not None:
+            if self._is_closing:
+                continue  # sent before it could know
             if not self._may_speak():
                 log.warning("connection.rate_limited")
                 self.refuse("rate limit")
@@ -148,7 +157,7 @@ class Connection:
 
     async def _say_goodbye(self, close: _Close) -> None:
         async with asyncio.timeout(_SEND_DEADLINE_S):
-            await self._websocket.close(code=close.code, message=close.reason.encode()[:123])
+            await self._websocket.close(code=close.code, message=_fitting(close.reason))
 
     async def _receive(self) -> str | None:
         """Take one text, or None when the connection is over."""
@@ -171,14 +180,14 @@ class Connection:
         gained = (now_s - self._counted_at_s) * self._limits.messages_per_second
         self._allowance = min(self._allowance + gained, float(self._limits.messages_at_once))
         self._counted_at_s = now_s
-        if self._allowance < 1 or self._is_closing:
+        if self._allowance < 1:
             return False
         self._allowance -= 1
         return True
 
     def _abort(self) -> None:
         """Drop the socket: a polite close would wait for a client that does not read."""
-        self._is_closing = True
+        self._is_closing = self._is_aborted = True
         self._outbox.clear()
         self._waiting_bytes = 0
         if self._transport is not None:
@@ -205,5 +214,10 @@ async def accepted(request: web.Request, limits: Limits) -> AsyncIterator[Connec
             log.exception("connection.crashed")
             connection.close(SERVER_ERROR, "server error")
         finally:
-            if websocket.closed:
+            if connection.is_over:
                 writing.cancel()
+
+
+def _fitting(reason: str) -> bytes:
+    """Cut a reason to what a close frame holds, between two characters (RFC 6455, 5.5)."""
+    return reason.encode()[:_LONGEST_REASON_BYTES].decode(errors="ignore").encode()

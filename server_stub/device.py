@@ -1,5 +1,6 @@
 """The socket of a device."""
 
+import json
 from datetime import UTC, datetime
 
 import structlog
@@ -71,19 +72,21 @@ async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
     if older is not None:
         older.close(POLICY_VIOLATION, REPLACED)
         relay.sessions.end_all_of(older, "device_disconnected")
-    lease = await relay.presence.register(device_id)
-    relay.record(relay.store.seen(device_id))
-    log.info("device.online", replaced=older is not None)
+    lease = None
     try:
+        lease = await relay.presence.register(device_id)
+        relay.record(relay.store.seen(device_id))
+        log.info("device.online", replaced=older is not None)
         async for message in connection.messages(FROM_DEVICE):
             await _take(relay, connection, lease, message)
     finally:
         relay.sessions.end_all_of(connection, "device_disconnected")
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
-        await relay.presence.unregister(lease)
         relay.record(relay.store.seen(device_id))
         log.info("device.offline")
+        if lease is not None:
+            await relay.presence.unregister(lease)
 
 
 async def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevice) -> None:
@@ -92,7 +95,8 @@ async def _take(relay: Relay, connection: Connection, lease: Lease, message: Fro
             connection.send(HeartbeatAck(request_id=message.request_id))
             await relay.presence.refresh(lease)
         case DevicePresence(payload=payload):
-            report = payload.model_dump(mode="json") | {"reported_at": _now()}
+            # By way of JSON: an infinite number, which JSON lacks, becomes null.
+            report = json.loads(payload.model_dump_json()) | {"reported_at": _now()}
             await relay.presence.report(lease, report)
         case SignalAnswer(payload=signal):
             session = relay.sessions.find(signal.session_id, connection)

@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 _MOST_RECORDS_WAITING = 10_000
 _RECHECK_INTERVAL_S = 10.0
+_LAST_RECORDS_DEADLINE_S = 5.0
 
 
 class Relay:
@@ -88,17 +89,28 @@ class Relay:
     async def write_records(self) -> None:
         """Write down what `record` collected, in order, until cancelled."""
         while True:
-            await self._write_one(await self._records.get())
+            work = await self._records.get()
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - no record is worth the relay
+                log.warning("relay.record_lost", problem=type(error).__name__)
+            finally:
+                self._records.task_done()
 
     async def write_last_records(self) -> None:
-        """Write down what is left."""
-        while not self._records.empty():
-            await self._write_one(self._records.get_nowait())
+        """Let `write_records` come to the end, unless the database takes too long."""
+        try:
+            async with asyncio.timeout(_LAST_RECORDS_DEADLINE_S):
+                await self._records.join()
+        except TimeoutError:
+            log.warning("relay.records_lost", waiting=self._records.qsize())
+            while not self._records.empty():
+                self._records.get_nowait().close()
 
-    async def drop_removed_devices(self) -> None:
+    async def drop_removed_devices(self, every_s: float = _RECHECK_INTERVAL_S) -> None:
         """Close the connections of devices that were removed meanwhile, until cancelled."""
         while True:
-            await asyncio.sleep(_RECHECK_INTERVAL_S)
+            await asyncio.sleep(every_s)
             try:
                 known = {device.device_id for device in await self.store.devices()}
             except SQLAlchemyError as error:
@@ -106,12 +118,6 @@ class Relay:
                 continue
             for device_id in set(self.devices) - known:
                 self.devices[device_id].close(POLICY_VIOLATION, "Device not found")
-
-    async def _write_one(self, work: Coroutine[Any, Any, object]) -> None:
-        try:
-            await work
-        except SQLAlchemyError as error:
-            log.warning("relay.record_lost", problem=type(error).__name__)
 
     def _write_start(self, session: WatchSession) -> None:
         one = session
@@ -142,14 +148,15 @@ async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
         if forgotten:
             log.warning("relay.sessions_forgotten", sessions=forgotten)
         relay = Relay(settings, store, presence)
-        async with asyncio.TaskGroup() as tasks:
-            own = [
-                tasks.create_task(relay.write_records()),
-                tasks.create_task(relay.drop_removed_devices()),
-            ]
-            try:
-                yield relay
-            finally:
-                for task in own:
-                    task.cancel()
-        await relay.write_last_records()
+        # No task group: it would wrap what the block raises, and neither task fails.
+        own = [
+            asyncio.create_task(relay.write_records()),
+            asyncio.create_task(relay.drop_removed_devices()),
+        ]
+        try:
+            yield relay
+        finally:
+            await relay.write_last_records()
+            for task in own:
+                task.cancel()
+            await asyncio.wait(own)

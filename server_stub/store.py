@@ -1,7 +1,7 @@
 """Devices, grants and watch sessions in SQL."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
@@ -161,8 +161,11 @@ class Store:
         """
         if await self.device(device_id) is None:
             raise DeviceUnknown(device_id)
-        if not await self.is_granted(user_id, device_id):
+        try:
             await self._write(insert(_grants).values(user_id=user_id, device_id=device_id))
+        except IntegrityError:
+            if not await self.is_granted(user_id, device_id):
+                raise
 
     async def revoke(self, user_id: str, device_id: str) -> bool:
         """Take a user's right away; false if there was none."""
@@ -196,12 +199,14 @@ class Store:
         return [SessionRecord(*row) for row in rows]
 
     async def _read(self, query: Any) -> list[Any]:
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(query)).all())
+        with _one_kind_of_error():
+            async with self._engine.connect() as connection:
+                return list((await connection.execute(query)).all())
 
     async def _write(self, query: Any) -> int:
-        async with self._engine.begin() as connection:
-            return int((await connection.execute(query)).rowcount)
+        with _one_kind_of_error():
+            async with self._engine.begin() as connection:
+                return int((await connection.execute(query)).rowcount)
 
 
 @asynccontextmanager
@@ -211,11 +216,21 @@ async def open_store(url: str) -> AsyncIterator[Store]:
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_metadata.create_all)
+        with _one_kind_of_error():
+            async with engine.begin() as connection:
+                await connection.run_sync(_metadata.create_all)
         yield Store(engine)
     finally:
         await engine.dispose()
+
+
+@contextmanager
+def _one_kind_of_error() -> Iterator[None]:
+    """Make a database that cannot be reached an SQLAlchemy error, which asyncpg's is not."""
+    try:
+        yield
+    except OSError as error:
+        raise OperationalError(None, None, error) from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
