@@ -15,6 +15,10 @@ let view = View.SIGN_IN;
 let problem = null;
 /** True until the first list of devices, or the viewer, has decided what to watch. */
 let isUndecided = true;
+/** Whether the watched device was online when the list came last. */
+let wasOnline = false;
+let lastLinkState = null;
+let lastPicture = null;
 let { link, watch, devices } = partsFor('');
 
 /** Make the parts that know the viewer's token. */
@@ -39,8 +43,8 @@ function open(token) {
   isUndecided = deviceId === null;
   view = View.DEVICES;
   link.start();
-  if (deviceId !== null) choose(deviceId);
-  render();
+  if (deviceId === null) render();
+  else choose(deviceId);
 }
 
 function signIn(token) {
@@ -74,9 +78,11 @@ function leave() {
 
 function choose(deviceId) {
   isUndecided = false;
+  wasOnline = false;
   keepDevice(deviceId);
-  view = View.WATCH;
   watch.start(deviceId);
+  view = View.WATCH;
+  render();
 }
 
 function end() {
@@ -105,8 +111,6 @@ function refresh() {
   if (link.isActive) devices.refresh();
 }
 
-let lastLinkState = null;
-
 function linkChanged() {
   if (link.state === lastLinkState) return;
   lastLinkState = link.state;
@@ -117,8 +121,6 @@ function linkChanged() {
   render();
 }
 
-let lastPicture = null;
-
 function watchChanged() {
   const { picture } = watch.view;
   // A device that begins to serve, or ceases to, has news.
@@ -126,8 +128,6 @@ function watchChanged() {
   lastPicture = picture;
   render();
 }
-
-let wasOnline = false;
 
 function devicesChanged() {
   if (isUndecided && devices.list !== null) {

@@ -72,7 +72,7 @@ export class Page {
     if (view === View.SIGN_IN) renderSignIn(problem);
     if (view === View.DEVICES) this.#renderDevices(link, devices);
     if (view === View.WATCH) this.#renderWatch(link, watch, devices);
-    this.#turnTo(view, watch);
+    this.#turnTo(view);
   }
 
   #renderLink(view, link) {
@@ -137,7 +137,7 @@ export class Page {
   }
 
   /** Show one view, and move the focus there if the view is new. */
-  #turnTo(view, watch) {
+  #turnTo(view) {
     const previous = this.#view;
     if (previous === view) return;
     this.#view = view;
@@ -145,7 +145,7 @@ export class Page {
     const focused = {
       [View.SIGN_IN]: element('token'),
       [View.DEVICES]: previous === null ? null : element('devices-title'),
-      [View.WATCH]: watch.deviceId === null ? null : element('watch-title'),
+      [View.WATCH]: element('watch-title'),
     };
     focused[view]?.focus({ preventScroll: true });
     scrollTo(0, 0);
