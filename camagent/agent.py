@@ -11,6 +11,7 @@ from camagent import __version__
 from camagent.errors import SettingsError
 from camagent.media.capture import Capture, CaptureState
 from camagent.media.container import ContainerSource
+from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import VideoSource
 from camagent.media.picamera import PiCamera, pi_camera_problem
 from camagent.media.synthetic import SyntheticSource
@@ -127,28 +128,26 @@ def choose_source(video: VideoSettings) -> VideoSource:
     Raises:
         SettingsError: `auto` found no camera.
     """
-    shape = {
-        "width_px": video.width_px,
-        "height_px": video.height_px,
-        "frames_per_second": video.frames_per_second,
-        "bitrate_bps": video.bitrate_bps,
-    }
-    interval_s = video.keyframe_interval_s
+    options = EncoderOptions(
+        width_px=video.width_px,
+        height_px=video.height_px,
+        frames_per_second=video.frames_per_second,
+        bitrate_bps=video.bitrate_bps,
+        keyframe_interval_s=video.keyframe_interval_s,
+    )
     match video.source:
         case "synthetic":
-            return SyntheticSource(**shape, keyframe_interval_s=interval_s)
+            return SyntheticSource(options)
         case "container":
             assert video.url is not None, "settings see to it"
-            return ContainerSource(
-                url=video.url.get_secret_value(), **shape, keyframe_interval_s=interval_s
-            )
+            return ContainerSource(options, url=video.url.get_secret_value())
         case "auto":
             if problem := pi_camera_problem():
                 otherwise = "a USB or RTSP camera (container) or a test picture (synthetic)"
                 raise SettingsError(
                     [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
                 )
-    return PiCamera(camera_number=video.camera_number, **shape, keyframe_interval_s=interval_s)
+    return PiCamera(options, camera_number=video.camera_number)
 
 
 def link_options(settings: Settings) -> LinkOptions:

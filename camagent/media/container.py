@@ -31,24 +31,9 @@ class ContainerSource:
     frames; closing tells why.
     """
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        width_px: int,
-        height_px: int,
-        frames_per_second: int,
-        bitrate_bps: int,
-        keyframe_interval_s: float,
-    ) -> None:
+    def __init__(self, options: EncoderOptions, *, url: str) -> None:
+        self._options = options
         self._url = url
-        self._options = EncoderOptions(
-            width_px=width_px,
-            height_px=height_px,
-            frames_per_second=frames_per_second,
-            bitrate_bps=bitrate_bps,
-            keyframe_interval_s=keyframe_interval_s,
-        )
 
     @property
     def name(self) -> str:

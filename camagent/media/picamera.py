@@ -43,25 +43,10 @@ Publish = Callable[[EncodedFrame], None]
 class PiCamera:
     """One camera on a Pi's camera connector, counted from 0 as `rpicam-hello --list-cameras` does."""
 
-    def __init__(
-        self,
-        *,
-        camera_number: int = 0,
-        width_px: int,
-        height_px: int,
-        frames_per_second: int,
-        bitrate_bps: int,
-        keyframe_interval_s: float,
-    ) -> None:
+    def __init__(self, options: EncoderOptions, *, camera_number: int = 0) -> None:
+        self._options = options
         self._camera_number = camera_number
         self._model: str | None = None
-        self._options = EncoderOptions(
-            width_px=width_px,
-            height_px=height_px,
-            frames_per_second=frames_per_second,
-            bitrate_bps=bitrate_bps,
-            keyframe_interval_s=keyframe_interval_s,
-        )
 
     @property
     def name(self) -> str:

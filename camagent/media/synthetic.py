@@ -22,22 +22,8 @@ class SyntheticSource:
     `read_timestamp` finds it in a decoded picture.
     """
 
-    def __init__(
-        self,
-        *,
-        width_px: int,
-        height_px: int,
-        frames_per_second: int,
-        bitrate_bps: int,
-        keyframe_interval_s: float,
-    ) -> None:
-        self._options = EncoderOptions(
-            width_px=width_px,
-            height_px=height_px,
-            frames_per_second=frames_per_second,
-            bitrate_bps=bitrate_bps,
-            keyframe_interval_s=keyframe_interval_s,
-        )
+    def __init__(self, options: EncoderOptions) -> None:
+        self._options = options
 
     @property
     def name(self) -> str:

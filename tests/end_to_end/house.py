@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.async_api import Page
+from playwright.async_api import Browser, Page
 from pydantic import SecretStr
 
 from camagent.agent import Agent
@@ -197,6 +197,21 @@ class Watching:
 
     async def text(self) -> str:
         return str(await self.page.evaluate("() => document.body.innerText"))
+
+
+@asynccontextmanager
+async def watching(browser: Browser, address: str, port: int) -> AsyncIterator[Watching]:
+    """Hold a page that watches the device, in a browser profile of its own."""
+    context = await browser.new_context(viewport={"width": 900, "height": 700})
+    page = await context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    await page.goto(page_url(address, port))
+    try:
+        yield Watching(page)
+    finally:
+        await context.close()
+    assert problems == []
 
 
 def _free_port() -> int:

@@ -8,11 +8,8 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from tests.coturn import coturn
-from tests.end_to_end.house import agent, relay
-from tests.end_to_end.test_watch import browser, watching
+from tests.end_to_end.house import agent, relay, watching
 from tests.support import until
-
-__all__ = ["browser"]
 
 TURN_SECRET = "shared with the TURN server"
 

@@ -1,12 +1,11 @@
 """Relay, agent and a real browser: what a person sees, and what happens when a part goes away."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 from playwright.async_api import Error as PlaywrightError
 from structlog.testing import capture_logs
@@ -15,7 +14,6 @@ from camagent.errors import CameraError
 from camagent.media.frame import Encoding
 from camagent.settings import VideoSettings
 from server_stub.auth import make_token
-from tests.chromium import chromium
 from tests.end_to_end.house import (
     DEVICE_ID,
     SECRET,
@@ -27,6 +25,7 @@ from tests.end_to_end.house import (
     kill,
     page_url,
     relay,
+    watching,
 )
 from tests.support import eventually, until
 
@@ -80,28 +79,6 @@ OFFER_EVERYTHING = """async ({ token, deviceId }) => {
   peer.close();
   return result;
 }"""
-
-
-@pytest.fixture
-async def browser(program: Callable[[str, str], str]) -> AsyncIterator[Browser]:
-    program("chromium", "chromium")
-    async with chromium() as one:
-        yield one
-
-
-@asynccontextmanager
-async def watching(browser: Browser, address: str, port: int) -> AsyncIterator[Watching]:
-    """Hold a page that watches the device, in a browser profile of its own."""
-    context = await browser.new_context(viewport={"width": 900, "height": 700})
-    page = await context.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    await page.goto(page_url(address, port))
-    try:
-        yield Watching(page)
-    finally:
-        await context.close()
-    assert problems == []
 
 
 async def test_the_page_shows_moving_video(

@@ -10,6 +10,7 @@ import pytest
 from camagent.errors import CameraError
 from camagent.media.container import ContainerSource
 from camagent.media.drawing import TestPicture
+from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picture import planes_of
 from tests.media.streams import decode, grey
@@ -17,12 +18,14 @@ from tests.media.streams import decode, grey
 
 def source(url: str | Path, *, frames_per_second: int = 30) -> ContainerSource:
     return ContainerSource(
+        EncoderOptions(
+            width_px=320,
+            height_px=180,
+            frames_per_second=frames_per_second,
+            bitrate_bps=500_000,
+            keyframe_interval_s=10,
+        ),
         url=str(url),
-        width_px=320,
-        height_px=180,
-        frames_per_second=frames_per_second,
-        bitrate_bps=500_000,
-        keyframe_interval_s=10,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from camagent.errors import CameraError
+from camagent.media.encoder import EncoderOptions
 from camagent.media.picamera import PiCamera, pi_camera_problem
 
 NO_CAMERAS = """
@@ -66,11 +67,13 @@ def test_what_picamera2_hides_is_told(package: Path) -> None:
     """An error names the cause that picamera2 wrapped, and the camera has its model's name."""
     package.write_text(ONE_CAMERA)
     camera = PiCamera(
-        width_px=1280,
-        height_px=720,
-        frames_per_second=30,
-        bitrate_bps=2_000_000,
-        keyframe_interval_s=10,
+        EncoderOptions(
+            width_px=1280,
+            height_px=720,
+            frames_per_second=30,
+            bitrate_bps=2_000_000,
+            keyframe_interval_s=10,
+        ),
     )
     assert camera.name == "picamera 0"
     with (

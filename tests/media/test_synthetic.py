@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from camagent.media.drawing import TestPicture
+from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picture import planes_of
 from camagent.media.synthetic import SyntheticSource, read_timestamp
@@ -87,11 +88,13 @@ def test_the_picture_moves() -> None:
 def test_the_source_runs_in_real_time() -> None:
     """Frames come at the asked rate, keyframe first, each within moments of being drawn."""
     source = SyntheticSource(
-        width_px=320,
-        height_px=240,
-        frames_per_second=50,
-        bitrate_bps=500_000,
-        keyframe_interval_s=10,
+        EncoderOptions(
+            width_px=320,
+            height_px=240,
+            frames_per_second=50,
+            bitrate_bps=500_000,
+            keyframe_interval_s=10,
+        ),
     )
     frames: list[EncodedFrame] = []
     delays_us: list[int] = []

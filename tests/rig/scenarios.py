@@ -14,6 +14,7 @@ import av
 
 from camagent.errors import CameraError
 from camagent.media.capture import Capture, CaptureState
+from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picamera import PiCamera, pi_camera_problem
 from camagent.media.picture import planes_of
@@ -25,12 +26,14 @@ DEADLINE_S = 20.0
 
 def camera(*, number: int = 0, frames_per_second: int = 30) -> PiCamera:
     return PiCamera(
+        EncoderOptions(
+            width_px=1280,
+            height_px=720,
+            frames_per_second=frames_per_second,
+            bitrate_bps=2_000_000,
+            keyframe_interval_s=10,
+        ),
         camera_number=number,
-        width_px=1280,
-        height_px=720,
-        frames_per_second=frames_per_second,
-        bitrate_bps=2_000_000,
-        keyframe_interval_s=10,
     )
 
 

@@ -17,6 +17,7 @@ from aiortc.sdp import candidate_from_sdp
 from av import VideoFrame
 
 from camagent.media.capture import Capture
+from camagent.media.encoder import EncoderOptions
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
 from camagent.signaling.messages import FromDevice, IceCandidate, SignalAnswer, SignalIce
@@ -27,11 +28,13 @@ WIDTH_PX, HEIGHT_PX = 320, 240
 
 def small_source() -> SyntheticSource:
     return SyntheticSource(
-        width_px=WIDTH_PX,
-        height_px=HEIGHT_PX,
-        frames_per_second=15,
-        bitrate_bps=300_000,
-        keyframe_interval_s=60,
+        EncoderOptions(
+            width_px=WIDTH_PX,
+            height_px=HEIGHT_PX,
+            frames_per_second=15,
+            bitrate_bps=300_000,
+            keyframe_interval_s=60,
+        ),
     )
 
 
