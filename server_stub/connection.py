@@ -203,7 +203,11 @@ async def accepted(request: web.Request, limits: Limits) -> AsyncIterator[Connec
         max_msg_size=LARGEST_MESSAGE_BYTES,
         timeout=_CLOSE_DEADLINE_S,
     )
-    await websocket.prepare(request)
+    try:
+        await websocket.prepare(request)
+    except ConnectionError as error:
+        # The client is gone already. Anything else than an answer would be logged as our fault.
+        raise web.HTTPBadRequest(text="gone") from error
     connection = Connection(websocket, request.transport, limits)
     async with asyncio.TaskGroup() as tasks:
         writing = tasks.create_task(connection.write())
