@@ -135,13 +135,12 @@ class SessionRegistry:
         Media does not flow through the WebSocket, so a short absence of the server is nothing to a
         viewer. After the grace they end, for the server can no longer take a viewer's right away.
         """
-        assert self._tasks is not None, "run() owns the sessions"
         if self._entries:
             log.info("session.grace", sessions=len(self._entries), grace_s=self._grace_s)
-            self._tasks.create_task(self._end_orphans(self._link_number), name="session-grace")
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._grace_s, self._end_orphans, self._link_number)
 
-    async def _end_orphans(self, link_number: int) -> None:
-        await asyncio.sleep(self._grace_s)
+    def _end_orphans(self, link_number: int) -> None:
         for entry in tuple(self._entries.values()):
             if entry.link_number <= link_number:
                 entry.session.end("server away for longer than the grace")
