@@ -2,7 +2,7 @@
 
 import { Backoff } from './backoff.js';
 import { decode, encode, MalformedMessage } from './messages.js';
-import { aborted, deferred } from './waiting.js';
+import { deferred, unlessAborted } from './waiting.js';
 
 export const LinkState = Object.freeze({
   /** Nobody asked for a connection. */
@@ -100,7 +100,7 @@ export class Link {
   send(type, payload) {
     this.#requestCount += 1;
     const requestId = `req-${String(this.#requestCount).padStart(3, '0')}`;
-    if (this.isActive) this.#socket.send(encode(type, payload, requestId));
+    if (this.isActive) this.#write(encode(type, payload, requestId));
     return requestId;
   }
 
@@ -116,7 +116,7 @@ export class Link {
     const active = deferred();
     const unlisten = this.listen({ hear() {}, lost() {}, active: active.resolve });
     try {
-      await Promise.race([active.promise, aborted(signal)]);
+      await unlessAborted(signal, active.promise);
     } finally {
       unlisten();
     }
@@ -175,8 +175,13 @@ export class Link {
   }
 
   #beat() {
-    this.#socket.send(encode('heartbeat', {}));
+    this.#write(encode('heartbeat', {}));
     this.#timers.ack ??= setTimeout(() => this.#lost(), ACK_DEADLINE_MS);
+  }
+
+  #write(text) {
+    // A socket that the server is closing takes no more; its close event is about to come.
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(text);
   }
 
   #closed(code) {

@@ -1,6 +1,7 @@
 /** The document: puts what there is to tell into its elements. Knows no network. */
 
 import {
+  describeAloud,
   describeCountdown,
   describeFigures,
   describeList,
@@ -72,6 +73,7 @@ export class Page {
     if (view === View.SIGN_IN) renderSignIn(problem);
     if (view === View.DEVICES) this.#renderDevices(link, devices);
     if (view === View.WATCH) this.#renderWatch(link, watch, devices);
+    if (view !== View.WATCH) say(element('aloud'), '');
     this.#turnTo(view);
   }
 
@@ -117,9 +119,11 @@ export class Page {
     const presence = device ? describePresence(device, Date.now()) : [];
     say(element('watch-title'), watch.deviceId ?? '');
     say(element('watch-presence'), presence.join(' · '));
-    say(element('notice'), describeNotice(link, watch));
+    const notice = describeNotice(link, watch);
+    say(element('notice'), notice);
     say(element('figures'), describeFigures(watch));
     const status = describeWatch(link, watch);
+    say(element('aloud'), describeAloud(status, notice));
     element('overlay').hidden = status === null;
     say(element('status-title'), status?.title ?? '');
     say(element('status-advice'), status?.advice ?? '');

@@ -45,6 +45,7 @@ export class Session {
   #answer = deferred();
   #over = deferred();
   #closed = deferred();
+  #failure = null;
   #isDetached = false;
   #earlyCandidates = { ours: [], theirs: [] };
   #candidateTypes = { ours: new Set(), theirs: new Set() };
@@ -109,9 +110,9 @@ export class Session {
       this.#enter(WatchState.CONNECTED);
       return stream;
     } catch (problem) {
-      const failure = problem instanceof WatchFailure ? problem : unexpected(problem);
-      this.#finish(failure);
-      throw failure;
+      this.#finish(problem instanceof WatchFailure ? problem : this.#failure ?? unexpected(problem));
+      // What ended the session first is the reason; a step that was under way may trip over it.
+      throw this.#failure;
     }
   }
 
@@ -123,7 +124,7 @@ export class Session {
       return value;
     } catch (failure) {
       this.#finish(failure);
-      throw failure;
+      throw this.#failure;
     }
   }
 
@@ -288,7 +289,7 @@ export class Session {
   }
 
   #checkItGoesOn() {
-    if (this.#isOver) throw new WatchFailure('ended_here');
+    if (this.#isOver) throw this.#failure;
   }
 
   /** The server can no longer speak for this session. Pictures that come go on. */
@@ -303,6 +304,7 @@ export class Session {
 
   #finish(failure) {
     if (this.#isOver) return;
+    this.#failure = failure;
     this.#enter(WatchState.ENDING);
     const isServersBusiness = this.#id !== null && !this.#isDetached;
     if (isServersBusiness && !failure.isKnownToServer) this.#send('end_watch', {});

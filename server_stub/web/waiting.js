@@ -27,16 +27,21 @@ export async function pause(durationMs, woken, signal) {
   const timeUp = deferred();
   const timer = durationMs === null ? undefined : setTimeout(timeUp.resolve, durationMs);
   try {
-    await Promise.race([timeUp.promise, woken, aborted(signal)]);
+    await unlessAborted(signal, Promise.race([timeUp.promise, woken]));
   } finally {
     clearTimeout(timer);
   }
 }
 
-/** Throw once `signal` aborts. */
-export function aborted(signal) {
-  return new Promise((_, refuse) => {
-    if (signal.aborted) refuse(signal.reason);
-    signal.addEventListener('abort', () => refuse(signal.reason), { once: true });
-  });
+/** Give what `promise` gives; throw once `signal` aborts. */
+export async function unlessAborted(signal, promise) {
+  signal.throwIfAborted();
+  const gone = deferred();
+  const abort = () => gone.reject(signal.reason);
+  signal.addEventListener('abort', abort);
+  try {
+    return await Promise.race([promise, gone.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }

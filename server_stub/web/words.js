@@ -118,7 +118,7 @@ export function describeWatch(link, watch) {
 export function describeNotice(link, watch) {
   if (watch.picture !== 'moving') return '';
   if (!link.isActive) return 'Reconnecting to the server… the picture goes on.';
-  if (watch.failure !== null) return `${failureTexts(watch)[0]} The picture goes on.`;
+  if (watch.failure !== null) return `${noticeOf(watch.failure, watch)} The picture goes on.`;
   const isSettled = watch.watchState === WatchState.STREAMING;
   return isSettled ? '' : 'Renewing the connection… the picture goes on.';
 }
@@ -132,6 +132,12 @@ export function describeList(link, list, hasFailed) {
   if (list === null) return 'Looking for cameras…';
   if (list.length > 0) return 'Choose a camera to watch.';
   return 'There is no camera for you yet. Whoever runs the server can give you access to one.';
+}
+
+/** Say for the ear what the picture's view shows: what has just become true of it. */
+export function describeAloud(status, notice) {
+  if (status !== null) return [status.title, status.advice].filter(Boolean).join(' ');
+  return notice || 'The picture is live.';
 }
 
 /** Say which camera is seen and how, for the window's title. */
@@ -174,6 +180,12 @@ export function describePresence({ isOnline, lastSeenAtMs, presence }, nowMs) {
   ].filter(Boolean);
 }
 
+/** A camera whose picture is there is not offline to a person, only out of the server's reach. */
+function noticeOf(failure, { deviceId }) {
+  const code = failure.code === 'device_offline' ? 'device_disconnected' : failure.code;
+  return textsOf(code, deviceId)[0];
+}
+
 function describeCamera({ camera, camera_problem: problem }) {
   const words = {
     idle: 'camera ready',
@@ -204,10 +216,14 @@ function describeFailure(watch) {
 }
 
 function failureTexts({ failure, deviceId }) {
-  const [title, advice] = (FAILURES[failure.code] ?? FAILURES.unexpected)(deviceId);
+  const [title, advice] = textsOf(failure.code, deviceId);
   if (!failure.detail) return [title, advice];
   const detail = `${SOURCES[failure.code] ?? ''}${sentence(failure.detail)}`;
   return [title, [advice, detail].filter(Boolean).join(' ')];
+}
+
+function textsOf(code, deviceId) {
+  return (FAILURES[code] ?? FAILURES.unexpected)(deviceId);
 }
 
 function busy(title) {

@@ -369,6 +369,19 @@ async def test_it_says_why_a_session_ended(
         await device.receive("signal_offer")
 
 
+async def test_an_end_in_the_middle_of_the_offer_keeps_its_reason(
+    server: Relay, page_for: OpenPage, device_for: OpenDevice
+) -> None:
+    """A camera that refuses before it saw an offer is quoted, whatever the page was doing then."""
+    device = await device_for(server.port)
+    page = await page_for(server.port, device=DEVICE_ID)
+    session_id = (await device.receive("watch_request"))["session_id"]
+    message = "this camera serves at most 1 viewer at once"
+    await device.say("watch_ended", session_id=session_id, reason="error", message=message)
+    await expect_state(page, failure="error")
+    await expect(page.get_by_role("status").filter(has_text=message)).to_have_count(1)
+
+
 async def test_a_device_that_drops_off_is_told(
     server: Relay, page_for: OpenPage, device_for: OpenDevice
 ) -> None:
