@@ -24,7 +24,7 @@ def main() -> None:
     except CommandFailed as error:
         _say(str(error))
         sys.exit(1)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ImportError) as error:
         cause = error.__cause__ or error
         _say(f"the database (CAMAGENT_RELAY_DATABASE_URL) cannot be used: {cause}")
         sys.exit(1)

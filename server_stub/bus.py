@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 log = structlog.get_logger(__name__)
@@ -22,22 +24,33 @@ T = TypeVar("T")
 
 HEARTBEATS_TO_LIVE = 2.5
 
-# Each of these is one step for everybody else: KEYS are presence, epoch; ARGV[1] the holder.
+# Each of these is one step for everybody else. KEYS are presence, report and epoch; ARGV[1] is
+# the holder, ARGV[2] the milliseconds to live.
 _REGISTER = """
-local epoch = redis.call('INCR', KEYS[2])
+local epoch = redis.call('INCR', KEYS[3])
 redis.call('SET', KEYS[1], ARGV[1] .. '|' .. epoch, 'PX', ARGV[2])
+redis.call('DEL', KEYS[2])
 return epoch
 """
 _REFRESH = """
 local held = redis.call('GET', KEYS[1])
 if held and held ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
 return 1
 """
 _UNREGISTER = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1], KEYS[2]) end
-return 0
+local held = redis.call('GET', KEYS[1])
+if held and held ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2])
+return 1
 """
+_REPORT = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[3], 'PX', ARGV[2])
+return 1
+"""
+_PAUSE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -149,11 +162,17 @@ class MemoryPresence:
 class RedisPresence:
     """Presence in Redis, mirrored in this process: without Redis, what is local goes on.
 
-    Keys start with `camagent:`; those of one device share a hash slot.
+    While Redis is away it is asked every `pause_s` only, so that nobody's messages wait for it.
+    Keys start with `camagent:`; those of one device share a hash slot. Only `:epoch` stays.
     """
 
     def __init__(
-        self, redis: "Redis", *, time_to_live_s: float, session_time_to_live_s: float
+        self,
+        redis: "Redis",
+        *,
+        time_to_live_s: float,
+        session_time_to_live_s: float,
+        pause_s: float = _PAUSE_S,
     ) -> None:
         self._redis = redis
         self._local = MemoryPresence(time_to_live_s)
@@ -163,16 +182,19 @@ class RedisPresence:
         self._boot_id = secrets.token_hex(8)
         self._holders: dict[Lease, str] = {}
         self._is_away = False
+        self._pause_s = pause_s
+        self._ask_again_at_s = 0.0
         self._register = redis.register_script(_REGISTER)
         self._refresh = redis.register_script(_REFRESH)
         self._unregister = redis.register_script(_UNREGISTER)
+        self._report = redis.register_script(_REPORT)
 
     async def register(self, device_id: str) -> Lease:
         """See `Presence`."""
         lease = await self._local.register(device_id)
         name = f"{self._boot_id}.{lease.epoch}"
         epoch = await self._ask(
-            lambda: self._register(keys=_keys(device_id)[:2], args=[name, self._time_to_live_ms]), 0
+            lambda: self._register(keys=_keys(device_id), args=[name, self._time_to_live_ms]), 0
         )
         self._holders[lease] = f"{name}|{epoch}"
         return lease
@@ -183,7 +205,7 @@ class RedisPresence:
             return False
         args: list[str | int] = [self._holders[lease], self._time_to_live_ms]
         return bool(
-            await self._ask(lambda: self._refresh(keys=_keys(lease.device_id)[:2], args=args), 1)
+            await self._ask(lambda: self._refresh(keys=_keys(lease.device_id), args=args), 1)
         )
 
     async def unregister(self, lease: Lease) -> bool:
@@ -193,8 +215,7 @@ class RedisPresence:
         if holder is None:
             return was_newest
         keys = _keys(lease.device_id)
-        script_keys = [keys[0], keys[2]]
-        removed = await self._ask(lambda: self._unregister(keys=script_keys, args=[holder]), None)
+        removed = await self._ask(lambda: self._unregister(keys=keys, args=[holder]), None)
         return was_newest if removed is None else bool(removed)
 
     async def is_online(self, device_id: str) -> bool:
@@ -205,15 +226,16 @@ class RedisPresence:
     async def report(self, lease: Lease, payload: dict[str, Any]) -> None:
         """See `Presence`."""
         await self._local.report(lease, payload)
-        if lease in self._holders:
-            key, text = _keys(lease.device_id)[2], json.dumps(payload)
-            await self._ask(lambda: self._redis.set(key, text), None)
+        holder = self._holders.get(lease)
+        if holder is not None:
+            args: list[str | int] = [holder, self._time_to_live_ms, json.dumps(payload)]
+            await self._ask(lambda: self._report(keys=_keys(lease.device_id), args=args), None)
 
     async def last_report(self, device_id: str) -> dict[str, Any] | None:
         """See `Presence`."""
         if not await self.is_online(device_id):
             return None
-        text = await self._ask(lambda: self._redis.get(_keys(device_id)[2]), None)
+        text = await self._ask(lambda: self._redis.get(_keys(device_id)[1]), None)
         if text is None:
             return await self._local.last_report(device_id)
         report: dict[str, Any] = json.loads(text)
@@ -231,12 +253,15 @@ class RedisPresence:
 
     async def _ask(self, question: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Ask Redis; while it is away say so once, and answer `otherwise`."""
+        if self._is_away and time.monotonic() < self._ask_again_at_s:
+            return otherwise
         try:
             answer = await question()
         except (RedisError, OSError, TimeoutError) as error:
             if not self._is_away:
                 log.warning("presence.redis_away", problem=str(error))
             self._is_away = True
+            self._ask_again_at_s = time.monotonic() + self._pause_s
             return otherwise
         if self._is_away:
             log.info("presence.redis_back")
@@ -253,7 +278,9 @@ async def open_presence(
     if redis_url is None:
         yield MemoryPresence(time_to_live_s)
         return
-    redis = Redis.from_url(redis_url, socket_timeout=2, socket_connect_timeout=2)
+    redis = Redis.from_url(
+        redis_url, socket_timeout=2, socket_connect_timeout=2, retry=Retry(NoBackoff(), 0)
+    )
     try:
         yield RedisPresence(
             redis, time_to_live_s=time_to_live_s, session_time_to_live_s=longest_session_s
@@ -264,7 +291,7 @@ async def open_presence(
 
 def _keys(device_id: str) -> list[str]:
     slot = f"camagent:{{{device_id}}}"
-    return [f"{slot}:presence", f"{slot}:epoch", f"{slot}:report"]
+    return [f"{slot}:presence", f"{slot}:report", f"{slot}:epoch"]
 
 
 def _session_key(session_id: str) -> str:

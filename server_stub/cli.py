@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import uvloop
@@ -14,11 +15,14 @@ from camagent.configuration import read_settings, unknown_names
 from camagent.logs import configure_logs
 from server_stub.app import serve_until_asked
 from server_stub.auth import hash_device_token, make_device_token, make_token
-from server_stub.settings import RelaySettings
+from server_stub.settings import RelaySettings, StoreSettings
 from server_stub.store import DeviceExists, DeviceUnknown, Store, open_store
 
 log = structlog.get_logger(__name__)
 
+S = TypeVar("S", bound=StoreSettings)
+
+_LONGEST_TOKEN_H = 24 * 366
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -34,16 +38,18 @@ def run_command(arguments: Sequence[str]) -> None:
         SettingsError: a setting is missing or wrong.
     """
     chosen, rest = _parser().parse_known_args(arguments)
-    settings = read_settings(
-        RelaySettings, arguments=rest, program="camagent-relay", env_file=_env_file()
-    )
     if chosen.command == "serve":
-        _serve(settings)
+        _serve(_read(RelaySettings, rest))
     elif chosen.command == "token":
-        secret = settings.jwt_secret.get_secret_value()
+        secret = _read(RelaySettings, rest).jwt_secret.get_secret_value()
         print(make_token(secret, chosen.user, chosen.valid_for_h * 3600))
     else:
+        settings = _read(StoreSettings, rest)
         asyncio.run(_with_store(settings, lambda store: chosen.act(store, chosen)))
+
+
+def _read(kind: type[S], arguments: Sequence[str]) -> S:
+    return read_settings(kind, arguments=arguments, program="camagent-relay", env_file=_env_file())
 
 
 def _serve(settings: RelaySettings) -> None:
@@ -58,7 +64,7 @@ def _env_file() -> Path | None:
     return Path(named) if named else None
 
 
-async def _with_store(settings: RelaySettings, act: Callable[[Store], Awaitable[None]]) -> None:
+async def _with_store(settings: StoreSettings, act: Callable[[Store], Awaitable[None]]) -> None:
     async with open_store(settings.database_url.get_secret_value()) as store:
         try:
             await act(store)
@@ -128,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser("token", help="print a token for a user's browser")
     token.add_argument("user", type=_user_id)
-    token.add_argument("--valid-for-h", type=float, default=12.0, help="hours; default 12")
+    token.add_argument("--valid-for-h", type=_hours, default=12.0, help="hours; default 12")
     return parser
 
 
@@ -138,6 +144,13 @@ def _device_id(text: str) -> str:
             "a device id has 1 to 64 letters, digits, dots, dashes and underscores"
         )
     return text
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 < hours <= _LONGEST_TOKEN_H:
+        raise argparse.ArgumentTypeError(f"a token is valid for up to {_LONGEST_TOKEN_H} hours")
+    return hours
 
 
 def _user_id(text: str) -> str:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from camagent.logs import LogFormat
 
@@ -11,10 +13,11 @@ Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 UrlList = Annotated[tuple[str, ...], NoDecode]
 
 _SHORTEST_SECRET = 32
+_REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-class RelaySettings(BaseSettings):
-    """Read once at the start, from the command line, `CAMAGENT_RELAY_*` and an env file."""
+class StoreSettings(BaseSettings):
+    """What the commands that keep the lists of devices and grants need."""
 
     model_config = SettingsConfigDict(
         env_prefix="CAMAGENT_RELAY_",
@@ -27,6 +30,24 @@ class RelaySettings(BaseSettings):
         cli_avoid_json=True,
     )
 
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite+aiosqlite:///camagent-relay.db"),
+        description="such as sqlite+aiosqlite:////var/lib/camagent-relay/relay.db",
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_database_url(cls, url: SecretStr) -> SecretStr:
+        try:
+            make_url(url.get_secret_value())
+        except ArgumentError:
+            raise ValueError("no database URL") from None
+        return url
+
+
+class RelaySettings(StoreSettings):
+    """Read once at the start, from the command line, `CAMAGENT_RELAY_*` and an env file."""
+
     host: str = Field(
         default="0.0.0.0",  # noqa: S104 - a server is there to be reached
         min_length=1,
@@ -34,10 +55,6 @@ class RelaySettings(BaseSettings):
     )
     port: int = Field(
         default=8000, ge=0, le=65535, description="0 to 65535, 0 for any free one; default 8000"
-    )
-    database_url: SecretStr = Field(
-        default=SecretStr("sqlite+aiosqlite:///camagent-relay.db"),
-        description="such as sqlite+aiosqlite:////var/lib/camagent-relay/relay.db",
     )
     redis_url: SecretStr | None = Field(
         default=None, description="where presence is kept, such as redis://localhost:6379/0"
@@ -93,6 +110,13 @@ class RelaySettings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(_REDIS_SCHEMES):
+            raise ValueError("no Redis URL")
+        return url
 
     @field_validator("jwt_secret")
     @classmethod

@@ -1,5 +1,7 @@
 """Devices, grants and watch sessions in SQL."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 
@@ -220,6 +222,9 @@ async def open_store(url: str) -> AsyncIterator[Store]:
             async with engine.begin() as connection:
                 await connection.run_sync(_metadata.create_all)
         yield Store(engine)
+    except SQLAlchemyError:
+        await asyncio.to_thread(_outlive_aiosqlite)
+        raise
     finally:
         await engine.dispose()
 
@@ -231,6 +236,13 @@ def _one_kind_of_error() -> Iterator[None]:
         yield
     except OSError as error:
         raise OperationalError(None, None, error) from error
+
+
+def _outlive_aiosqlite() -> None:
+    """Wait for the thread of a connection that failed: it complains if the loop is gone first."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            thread.join(timeout=1)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

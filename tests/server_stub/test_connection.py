@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -98,9 +98,12 @@ async def test_a_flood_is_cut_off(tmp_path: Path) -> None:
 
 async def test_a_flood_that_does_not_stop_hears_why(tmp_path: Path) -> None:
     """The reason reaches a client that goes on sending into the close."""
-    async with relay_at(tmp_path, messages_at_once=20) as relay, viewer(relay) as user:
-        async with task_running(_flood(user)):
-            assert await user.ended() == (1008, "rate limit")
+    async with (
+        relay_at(tmp_path, messages_at_once=20) as relay,
+        viewer(relay) as user,
+        task_running(_flood(user)),
+    ):
+        assert await user.ended() == (1008, "rate limit")
 
 
 async def _flood(user: Any) -> None:
@@ -148,10 +151,10 @@ class _DeafViewer:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    async def __aenter__(self) -> "_DeafViewer":
+    async def __aenter__(self) -> Self:
         raw = socket.socket()
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.setblocking(False)
+        raw.setblocking(False)  # noqa: FBT003 - the standard library's signature
         await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self._port))
         self._reader, self._writer = await asyncio.open_connection(sock=raw)
         self._writer.write(
@@ -332,7 +335,7 @@ async def test_a_close_does_not_wait_for_the_database(
         await released.wait()
         return await look_up(device_id)
 
-    async with device(relay) as cam, viewer(relay) as user:
+    async with device(relay), viewer(relay) as user:
         monkeypatch.setattr(relay.store, "device", slow)
         await user.send("watch_request", {"device_id": "cam"})
         await asked.wait()
