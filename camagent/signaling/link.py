@@ -8,7 +8,6 @@ held for a while resets the delays between attempts.
 
 import asyncio
 import contextlib
-import enum
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from camagent import __version__
 from camagent.errors import LinkError, LinkRejected, MalformedMessage
 from camagent.signaling.backoff import backoff
+from camagent.signaling.lifecycle import Lifecycle, LinkState
 from camagent.signaling.messages import (
     LARGEST_MESSAGE_BYTES,
     TO_DEVICE,
@@ -36,6 +36,7 @@ from camagent.signaling.messages import (
     WatchEnded,
     encode,
 )
+from camagent.signaling.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -46,42 +47,6 @@ _OUTBOX_MESSAGES = 256
 _CLOSE_DEADLINE_S = 2.0
 _SHORTEST_PRESENCE_INTERVAL_S = 1.0
 _TRANSIENT = (OSError, TimeoutError, WebSocketException, LinkError)
-
-
-class LinkState(enum.Enum):
-    """The device connection lifecycle of the protocol."""
-
-    CONNECTING = "connecting"
-    """The WebSocket is opening."""
-
-    CONNECTED = "connected"
-    """It is open; nothing has been said."""
-
-    HELLO_SENT = "hello_sent"
-    """The server knows who we claim to be."""
-
-    AUTHENTICATED = "authenticated"
-    """The server answered with hello_ack."""
-
-    ACTIVE = "active"
-    """Watch requests may come."""
-
-    DISCONNECTING = "disconnecting"
-    """The socket is closing, by either side's wish."""
-
-    DISCONNECTED = "disconnected"
-    """No socket. The next attempt waits for its time."""
-
-
-_NEXT: dict[LinkState, frozenset[LinkState]] = {
-    LinkState.CONNECTING: frozenset({LinkState.CONNECTED, LinkState.DISCONNECTED}),
-    LinkState.CONNECTED: frozenset({LinkState.HELLO_SENT, LinkState.DISCONNECTING}),
-    LinkState.HELLO_SENT: frozenset({LinkState.AUTHENTICATED, LinkState.DISCONNECTING}),
-    LinkState.AUTHENTICATED: frozenset({LinkState.ACTIVE, LinkState.DISCONNECTING}),
-    LinkState.ACTIVE: frozenset({LinkState.DISCONNECTING}),
-    LinkState.DISCONNECTING: frozenset({LinkState.DISCONNECTED}),
-    LinkState.DISCONNECTED: frozenset({LinkState.CONNECTING}),
-}
 
 
 class LinkListener(Protocol):
@@ -129,7 +94,7 @@ class Link:
         self._options = options
         self._listener = listener
         self._describe = describe
-        self._state = LinkState.DISCONNECTED
+        self._lifecycle = Lifecycle()
         self._extensions: frozenset[str] = frozenset()
         self._outbox: asyncio.Queue[FromDevice] = asyncio.Queue(_OUTBOX_MESSAGES)
         self._overflow = asyncio.Event()
@@ -138,12 +103,12 @@ class Link:
         self._presence_changed = asyncio.Event()
         self._delays = self._new_delays()
         self._active_since_s: float | None = None
-        self._last_trouble: str | None = None
+        self._trouble = Trouble()
 
     @property
     def state(self) -> LinkState:
         """Where the connection stands."""
-        return self._state
+        return self._lifecycle.state
 
     async def until_active(self) -> None:
         """Wait until watch requests can come."""
@@ -152,8 +117,8 @@ class Link:
     def send(self, message: FromDevice) -> None:
         """Queue `message`; without an active link, or beyond what the server speaks, drop it."""
         beyond = isinstance(message, WatchEnded) and WATCH_ENDED not in self._extensions
-        if beyond or self._state is not LinkState.ACTIVE:
-            log.debug("link.message_dropped", type=message.type, state=self._state.value)
+        if beyond or self.state is not LinkState.ACTIVE:
+            log.debug("link.message_dropped", type=message.type, state=self.state.value)
             return
         try:
             self._outbox.put_nowait(message)
@@ -173,10 +138,10 @@ class Link:
                 await self._attempt()
             except* LinkRejected as rejected:
                 delay_s = self._options.longest_retry_delay_s
-                self._report("link.rejected", rejected, retry_in_s=delay_s)
+                self._trouble.tell("link.rejected", rejected, retry_in_s=delay_s)
             except* _TRANSIENT as lost:
                 delay_s = max(delay_s, next(self._delays))
-                self._report("link.lost", lost, retry_in_s=round(delay_s, 1))
+                self._trouble.tell("link.lost", lost, retry_in_s=round(delay_s, 1))
             _heed_cancellation()
             await asyncio.sleep(delay_s)
 
@@ -184,8 +149,8 @@ class Link:
         """Connect once and converse until the socket is gone, which always ends in an error."""
         async with self._connected() as websocket:
             await self._introduce(websocket)
-            self._enter(LinkState.ACTIVE)
-            self._last_trouble = None
+            self._lifecycle.enter(LinkState.ACTIVE)
+            self._trouble.is_over()
             self._active_since_s = asyncio.get_running_loop().time()
             self._became_active.set()
             self._listener.link_active()
@@ -198,13 +163,13 @@ class Link:
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[ClientConnection]:
         """Hold one open socket; translate what ends it, and say goodbye when we are stopped."""
-        self._enter(LinkState.CONNECTING)
+        self._lifecycle.enter(LinkState.CONNECTING)
         try:
             websocket = await self._connect()
         except BaseException:
-            self._enter(LinkState.DISCONNECTED)
+            self._lifecycle.enter(LinkState.DISCONNECTED)
             raise
-        self._enter(LinkState.CONNECTED)
+        self._lifecycle.enter(LinkState.CONNECTED)
         code = 1000
         try:
             yield websocket
@@ -212,9 +177,9 @@ class Link:
             code = _GOING_AWAY
             raise
         finally:
-            self._enter(LinkState.DISCONNECTING)
+            self._lifecycle.enter(LinkState.DISCONNECTING)
             await websocket.close(code)
-            self._enter(LinkState.DISCONNECTED)
+            self._lifecycle.enter(LinkState.DISCONNECTED)
 
     async def _connect(self) -> ClientConnection:
         token = self._options.device_token
@@ -243,7 +208,7 @@ class Link:
         device_id = self._options.device_id
         hello = DeviceHello(payload=DeviceHello.Payload(device_id=device_id))
         await websocket.send(encode(hello))
-        self._enter(LinkState.HELLO_SENT)
+        self._lifecycle.enter(LinkState.HELLO_SENT)
         try:
             async with asyncio.timeout(self._options.hello_deadline_s):
                 acknowledged = await self._await_hello_ack(websocket)
@@ -251,7 +216,7 @@ class Link:
             deadline_s = self._options.hello_deadline_s
             raise LinkError(f"no hello_ack within {deadline_s:g} s") from error
         self._extensions = frozenset(acknowledged.payload.extensions)
-        self._enter(LinkState.AUTHENTICATED)
+        self._lifecycle.enter(LinkState.AUTHENTICATED)
 
     async def _await_hello_ack(self, websocket: ClientConnection) -> DeviceHelloAck:
         while True:
@@ -342,19 +307,6 @@ class Link:
             longest_s=self._options.longest_retry_delay_s,
         )
 
-    def _report(self, event: str, group: BaseExceptionGroup[BaseException], **data: object) -> None:
-        """Log trouble at warning once, its repeats at debug."""
-        cause = _cause(group)
-        write = log.debug if cause == self._last_trouble else log.warning
-        self._last_trouble = cause
-        write(event, cause=cause, **data)
-
-    def _enter(self, state: LinkState) -> None:
-        """Move to `state` and log it; any other move is a bug, not an event."""
-        assert state in _NEXT[self._state], f"{self._state.name} -> {state.name}"
-        log.debug("link.state", previous=self._state.value, state=state.value)
-        self._state = state
-
 
 async def _receive(websocket: ClientConnection) -> str | bytes:
     try:
@@ -388,14 +340,3 @@ def _read(text: str | bytes) -> ToDevice | None:
         return None
     log.debug("link.received", type=message.type, bytes=len(text))
     return message
-
-
-def _cause(group: BaseExceptionGroup[BaseException]) -> str:
-    """Name the first real error inside possibly nested groups."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    text = str(error)
-    if isinstance(error, LinkError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

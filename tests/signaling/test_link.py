@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from camagent.signaling.link import Link, LinkOptions, LinkState
+from camagent.signaling.lifecycle import LinkState
+from camagent.signaling.link import Link, LinkOptions
 from camagent.signaling.messages import (
     DevicePresence,
     DeviceWatchRequest,

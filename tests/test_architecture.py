@@ -1,0 +1,123 @@
+"""Who may import whom, and what a source file may look like."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("camagent/**/*.py"), *ROOT.glob("server_stub/**/*.py")])
+LONGEST_FILE = 350
+LEAVES_FOR_THE_RELAY = {
+    "camagent",
+    "camagent.signaling.messages",
+    "camagent.configuration",
+    "camagent.logs",
+    "camagent.errors",
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports_of(source: str, *, is_nested: bool = True) -> Iterator[str]:
+    """Yield every module that a source imports; without `is_nested`, those at its top alone."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree) if is_nested else ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def importers(*packages: str) -> set[str]:
+    """Name the modules that import one of `packages`."""
+    return {
+        module_of(path)
+        for path in SOURCES
+        for name in imports_of(path.read_text())
+        if any(name == package or name.startswith(f"{package}.") for package in packages)
+    }
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    """Both forms are seen, and those inside functions only where asked."""
+    source = "import a.b\nfrom c import d\ndef f():\n    import e\n"
+
+    assert list(imports_of(source)) == ["a.b", "c", "e"]
+    assert list(imports_of(source, is_nested=False)) == ["a.b", "c"]
+    assert "camagent.agent" in importers("camagent.media")
+
+
+def test_media_knows_neither_messages_nor_viewers() -> None:
+    """Pictures are made without a thought of who gets them."""
+    strangers = importers("camagent.signaling", "camagent.webrtc")
+
+    assert not {name for name in strangers if name.startswith("camagent.media")}
+
+
+def test_the_link_knows_neither_pictures_nor_viewers() -> None:
+    """Messages travel without a thought of what they are about."""
+    assert "camagent.signaling.link" not in importers("camagent.media", "camagent.webrtc")
+
+
+def test_picamera2_is_imported_in_one_place_and_late() -> None:
+    """Everything else runs on a laptop, and so does importing that module."""
+    assert importers("picamera2", "libcamera") <= {"camagent.media.picamera"}
+    top = imports_of((ROOT / "camagent/media/picamera.py").read_text(), is_nested=False)
+    assert not {name for name in top if name.startswith(("picamera2", "libcamera"))}
+
+
+def test_aiortc_stays_in_webrtc() -> None:
+    """A change of its names is felt in one package."""
+    assert {name.rpartition(".")[0] for name in importers("aiortc", "aioice")} == {
+        "camagent.webrtc"
+    }
+
+
+def test_websockets_stays_in_the_link() -> None:
+    """The rest of the agent does not know how messages travel."""
+    assert importers("websockets") == {"camagent.signaling.link"}
+
+
+def test_the_relay_takes_leaves_only() -> None:
+    """The relay needs neither camera nor peer connections to run."""
+    taken = {
+        name
+        for path in ROOT.glob("server_stub/**/*.py")
+        for name in imports_of(path.read_text())
+        if name.split(".")[0] == "camagent"
+    }
+
+    assert taken <= LEAVES_FOR_THE_RELAY
+
+
+@pytest.mark.parametrize("module", sorted(LEAVES_FOR_THE_RELAY))
+def test_a_leaf_is_light(module: str) -> None:
+    """What the relay takes pulls in nothing heavy."""
+    script = f"import sys, {module}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert not {"aiortc", "av", "websockets", "numpy"} & set(loaded)
+
+
+def test_settings_are_read_at_the_top_only() -> None:
+    """Parts get plain values."""
+    assert importers("camagent.settings") <= {"camagent.cli", "camagent.agent", "camagent.demo"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_a_file_says_what_it_is_for(path: Path) -> None:
+    """Every module starts with a docstring and has one job's length."""
+    text = path.read_text()
+
+    assert ast.get_docstring(ast.parse(text))
+    limit = 500 if path.name == "messages.py" else LONGEST_FILE
+    assert len(text.splitlines()) <= limit
