@@ -5,6 +5,7 @@ environment, env file, default.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -19,6 +20,8 @@ from pydantic_settings.exceptions import SettingsError as SourceError
 from camagent.errors import SettingsError
 
 S = TypeVar("S", bound=BaseSettings)
+
+_USER_INFO = re.compile(r"//[^/]*@")
 
 EX_CONFIG = 78
 """Exit status for wrong settings (sysexits.h): restarting cannot help."""
@@ -81,12 +84,17 @@ def _sentence(kind: type[BaseSettings], problem: ErrorDetails) -> str:
     right = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{name} is not set{right}"
-    shown = "" if _is_secret(field) or not path else f"={problem['input']}"[:80]
+    shown = "" if _is_secret(field) or not path else f"={_show(problem['input'])}"
     reason = problem["msg"].removeprefix("Value error, ")
     if field is None or _model(field) is not None:
         # A rule that spans several settings says itself what would be right.
         return f"{name.rstrip('_')}: {reason}"
     return f"{name}{shown}: {reason[0].lower()}{reason[1:]}{right}"
+
+
+def _show(value: object) -> str:
+    """Write a value on one short line, without a password that a URL may carry."""
+    return _USER_INFO.sub("//***@", " ".join(str(value).split()))[:80]
 
 
 def _field(kind: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:

@@ -1,0 +1,164 @@
+"""The `camagent` program as its user starts and stops it."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.signaling.conftest import ScriptedServer
+from tests.support import DEADLINE_S, eventually
+
+SYNTHETIC = ["--video.source", "synthetic", "--video.width-px", "320", "--video.height-px", "240"]
+
+
+@asynccontextmanager
+async def camagent(*arguments: str, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Hold a running program; it is killed if the test forgot to end it."""
+    clean = {name: value for name, value in os.environ.items() if "CAMAGENT_" not in name}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "camagent",
+        *arguments,
+        env=clean | settings,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def finished(*arguments: str, **settings: str) -> tuple[int | None, str, str]:
+    """Run the program to its end; give its status and what it printed."""
+    async with camagent(*arguments, **settings) as process, asyncio.timeout(DEADLINE_S * 2):
+        output, errors = await process.communicate()
+        return process.returncode, output.decode(), errors.decode()
+
+
+async def test_a_missing_setting_is_one_line_and_status_78() -> None:
+    """The start stops with what is missing, and a restart would not help."""
+    status, _, errors = await finished(CAMAGENT_SERVER_URL="ws://a")
+
+    assert status == 78
+    assert len(errors.splitlines()) == 1
+    assert errors.startswith("camagent: CAMAGENT_DEVICE_ID is not set (the name under which")
+
+
+async def test_auto_without_a_pi_camera_says_what_to_do() -> None:
+    """No test picture is shown by surprise: the start stops and names the ways out."""
+    if "picamera2" in sys.modules:
+        pytest.skip("this machine has picamera2")
+    status, _, errors = await finished("--device-id=cam", "--server-url=ws://a")
+
+    assert status == 78
+    assert len(errors.splitlines()) == 1
+    assert "python3-picamera2" in errors
+    assert "synthetic" in errors
+
+
+async def test_version_and_unknown_commands() -> None:
+    """The program names its version, and what it does not know."""
+    assert (await finished("--version"))[1].startswith("camagent ")
+    status, _, errors = await finished("fly")
+    assert status == 2
+    assert "no command 'fly'" in errors
+
+
+async def test_an_env_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
+    """A slip in its name is no start with defaults."""
+    status, _, errors = await finished("--env-file", str(tmp_path / "none.env"))
+
+    assert status == 2
+    assert "none.env is missing" in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    """The server hears 1001 and the status is 0."""
+    server = ScriptedServer()
+    async with server.listening():
+        env_file = tmp_path / "camagent.env"
+        env_file.write_text(
+            f"CAMAGENT_DEVICE_ID=cam\nCAMAGENT_SERVER_URL=ws://127.0.0.1:{server.port}\n"
+        )
+        async with camagent("--env-file", str(env_file), *SYNTHETIC) as process:
+            device = await server.accepted()
+            assert (await device.welcome())["payload"] == {"device_id": "cam"}
+            presence = (await device.receive("device_presence"))["payload"]
+            process.send_signal(number)
+            await device.websocket.wait_closed()
+            async with asyncio.timeout(DEADLINE_S):
+                status = await process.wait()
+
+    assert status == 0
+    assert device.websocket.close_code == 1001
+    assert (presence["camera"], presence["viewers"], presence["recording"]) == ("idle", 0, False)
+
+
+async def read_url(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(4 * DEADLINE_S):
+        async for line in process.stdout:
+            if found := re.search(r"http://\S+", line.decode()):
+                return found.group(0)
+    raise AssertionError("the demo printed no URL")
+
+
+async def is_demo_online(url: str) -> bool:
+    """Ask the relay behind a demo's URL for its camera, with the URL's token."""
+    found = re.fullmatch(r"(http://[^/]+)/#token=([^&]+)&device=demo-camera", url)
+    assert found is not None, url
+    headers = {"Authorization": f"Bearer {found.group(2)}"}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{found.group(1)}/api/devices", headers=headers) as answer,
+    ):
+        devices = (await answer.json())["devices"]
+    return [(one["device_id"], one["is_online"]) for one in devices] == [("demo-camera", True)]
+
+
+async def test_the_demo_runs_and_leaves_nothing_behind() -> None:
+    """One URL leads to a camera that is online; Ctrl-C ends every process; it works again."""
+    for _ in range(2):
+        async with camagent("demo", *SYNTHETIC) as process:
+            assert await is_demo_online(await read_url(process))
+            children = psutil.Process(process.pid).children(recursive=True)
+            assert children
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(DEADLINE_S):
+                assert await process.wait() == 0
+
+            async def are_gone(left: list[psutil.Process] = children) -> bool:
+                return not any(child.is_running() for child in left)
+
+            await eventually(are_gone)
+
+
+async def test_the_demo_takes_another_port_when_its_own_is_taken() -> None:
+    """Something else on port 8000 is no reason not to show anything."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("", 8000))
+            taken.listen()
+        except OSError:
+            pass  # it is taken already
+        async with camagent("demo", *SYNTHETIC) as process:
+            url = await read_url(process)
+            assert ":8000/" not in url
+            assert await is_demo_online(url)
+            process.send_signal(signal.SIGTERM)
+            assert await process.wait() == 0

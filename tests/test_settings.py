@@ -1,0 +1,201 @@
+"""What an operator may set, and what is said about what is wrong."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from camagent.agent import link_options
+from camagent.configuration import read_settings, unknown_names
+from camagent.errors import SettingsError
+from camagent.settings import Settings
+
+REQUIRED = {"CAMAGENT_DEVICE_ID": "cam", "CAMAGENT_SERVER_URL": "ws://relay.example:8000"}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tuple(os.environ):
+        if name.startswith("CAMAGENT_"):
+            monkeypatch.delenv(name)
+
+
+def read(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, env_file: Path | None = None, **names: str
+) -> Settings:
+    for name, value in (REQUIRED | names).items():
+        monkeypatch.setenv(name, value)
+    return read_settings(Settings, arguments=arguments, program="camagent", env_file=env_file)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, **names: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, **names)
+    return caught.value.problems
+
+
+def test_two_names_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Device id and server are required; all else has a default."""
+    settings = read(monkeypatch)
+
+    assert settings.device_id == "cam"
+    assert settings.max_viewers == 8
+    assert settings.heartbeat_interval_s == 30
+    assert settings.video.source == "auto"
+
+
+def test_nested_names_are_split_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video settings are set one by one."""
+    settings = read(monkeypatch, CAMAGENT_VIDEO__WIDTH_PX="640", CAMAGENT_VIDEO__HEIGHT_PX="360")
+
+    assert (settings.video.width_px, settings.video.height_px) == (640, 360)
+
+
+def test_options_win_over_environment_over_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The nearest source has the last word."""
+    env_file = tmp_path / "camagent.env"
+    env_file.write_text(
+        "CAMAGENT_MAX_VIEWERS=2\nCAMAGENT_VIDEO__WIDTH_PX=320\nCAMAGENT_PRESENCE_INTERVAL_S=7\n"
+    )
+    settings = read(
+        monkeypatch,
+        "--video.width-px",
+        "960",
+        env_file=env_file,
+        CAMAGENT_MAX_VIEWERS="3",
+        CAMAGENT_VIDEO__WIDTH_PX="640",
+    )
+
+    assert settings.video.width_px == 960
+    assert settings.max_viewers == 3
+    assert settings.presence_interval_s == 7
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every required setting that is not there gets a line of its own."""
+    with pytest.raises(SettingsError) as caught:
+        read_settings(Settings, arguments=[], program="camagent", env_file=None)
+
+    assert [line.split(" ")[0] for line in caught.value.problems] == [
+        "CAMAGENT_DEVICE_ID",
+        "CAMAGENT_SERVER_URL",
+    ]
+    assert "kitchen-cam-001" in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("CAMAGENT_DEVICE_ID", "kitchen cam", ["CAMAGENT_DEVICE_ID=kitchen cam", "such as"]),
+        ("CAMAGENT_SERVER_URL", "http://a", ["ws:// or wss://"]),
+        ("CAMAGENT_SERVER_URL", "ws://", ["host is missing"]),
+        ("CAMAGENT_SERVER_URL", "ws://a:99999", ["CAMAGENT_SERVER_URL", "ort"]),
+        ("CAMAGENT_MAX_VIEWERS", "0", ["CAMAGENT_MAX_VIEWERS=0", "1 to 256"]),
+        ("CAMAGENT_MAX_VIEWERS", "many", ["CAMAGENT_MAX_VIEWERS=many", "1 to 256"]),
+        (
+            "CAMAGENT_HEARTBEAT_INTERVAL_S",
+            "-1",
+            ["CAMAGENT_HEARTBEAT_INTERVAL_S=-1", "more than 0"],
+        ),
+        ("CAMAGENT_HEARTBEAT_INTERVAL_S", "nan", ["CAMAGENT_HEARTBEAT_INTERVAL_S=nan"]),
+        ("CAMAGENT_VIDEO__WIDTH_PX", "641", ["CAMAGENT_VIDEO__WIDTH_PX=641", "even"]),
+        ("CAMAGENT_VIDEO__SOURCE", "webcam", ["CAMAGENT_VIDEO__SOURCE=webcam", "synthetic"]),
+        ("CAMAGENT_VIDEO__SOURCE", "container", ["CAMAGENT_VIDEO", "CAMAGENT_VIDEO__URL"]),
+        ("CAMAGENT_VIDEO__FRAMES_PER_SECOND", "999", ["CAMAGENT_VIDEO__FRAMES_PER_SECOND=999"]),
+        ("CAMAGENT_VIDEO__BITRATE_BPS", "1", ["CAMAGENT_VIDEO__BITRATE_BPS=1", "100000"]),
+        ("CAMAGENT_ICE_TRANSPORT_POLICY", "none", ["CAMAGENT_ICE_TRANSPORT_POLICY=none", "relay"]),
+        ("CAMAGENT_SERVER_CA_FILE", "/nowhere.pem", ["CAMAGENT_SERVER_CA_FILE=/nowhere.pem"]),
+        ("CAMAGENT_LOG_LEVEL", "loud", ["CAMAGENT_LOG_LEVEL=loud", "debug"]),
+    ],
+)
+def test_a_wrong_value_gets_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: list[str]
+) -> None:
+    """The line says which setting, what was given, and what would be right."""
+    lines = problems(monkeypatch, **{name: value})
+
+    assert len(lines) == 1
+    assert "\n" not in lines[0]
+    for part in told:
+        assert part in lines[0]
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to start three times to learn of three mistakes."""
+    lines = problems(
+        monkeypatch, CAMAGENT_MAX_VIEWERS="0", CAMAGENT_LOG_LEVEL="x", CAMAGENT_DEVICE_ID="?"
+    )
+
+    assert len(lines) == 3
+
+
+def test_a_picture_larger_than_the_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Size and rate together have to fit H.264 level 4.0, and the line says what does."""
+    lines = problems(monkeypatch, CAMAGENT_VIDEO__WIDTH_PX="3840", CAMAGENT_VIDEO__HEIGHT_PX="2160")
+
+    assert len(lines) == 1
+    assert "1920x1080 at 30" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("ws://a:8000", "ws://a:8000/ws/device"),
+        ("wss://a/", "wss://a/ws/device"),
+        ("wss://a/cameras/socket", "wss://a/cameras/socket"),
+    ],
+)
+def test_the_servers_base_is_enough(monkeypatch: pytest.MonkeyPatch, given: str, used: str) -> None:
+    """The protocol's path is added, unless there is one."""
+    assert read(monkeypatch, CAMAGENT_SERVER_URL=given).server_url == used
+
+
+def test_secrets_are_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a line about something else nor the settings' own text shows a token."""
+    names: dict[str, Any] = {
+        "CAMAGENT_DEVICE_TOKEN": "top-secret",
+        "CAMAGENT_VIDEO__URL": "rtsp://me:top-secret@camera/",
+    }
+    assert "top-secret" not in repr(read(monkeypatch, **names))
+    lines = problems(monkeypatch, **names, CAMAGENT_MAX_VIEWERS="0")
+    assert "top-secret" not in " ".join(lines)
+    assert "top-secret" not in " ".join(
+        problems(monkeypatch, CAMAGENT_SERVER_URL="ws://me:top-secret@a")
+    )
+
+
+def test_a_slip_of_the_pen_is_seen() -> None:
+    """A name that no setting has is told with the one that was perhaps meant."""
+    found = unknown_names(
+        Settings, environment={"CAMAGENT_DEVICE_IT": "x", "HOME": "/"}, env_file=None
+    )
+
+    assert found == [("CAMAGENT_DEVICE_IT", "CAMAGENT_DEVICE_ID")]
+
+
+def test_a_key_without_a_certificate_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Half of a client certificate helps nobody."""
+    key = tmp_path / "key.pem"
+    key.write_text("x")
+
+    assert (
+        "CAMAGENT_CLIENT_CERT_FILE" in problems(monkeypatch, CAMAGENT_CLIENT_KEY_FILE=str(key))[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["CAMAGENT_SERVER_CA_FILE", "CAMAGENT_CLIENT_CERT_FILE"])
+def test_a_file_without_a_certificate_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """What is no PEM is told before the first connection, by the setting's name."""
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_text("hello")
+    settings = read(monkeypatch, CAMAGENT_SERVER_URL="wss://a", **{name: str(wrong)})
+
+    with pytest.raises(SettingsError, match=f"{name}={wrong}"):
+        link_options(settings)
