@@ -165,7 +165,7 @@ class Connection:
             message = await self._websocket.receive(timeout=self._limits.idle_timeout_s)
         except TimeoutError:
             self.close(POLICY_VIOLATION, "silent for too long")
-            message = await self._websocket.receive(timeout=_SEND_DEADLINE_S)
+            return None
         match message.type:
             case WSMsgType.TEXT:
                 return str(message.data)

@@ -3,10 +3,11 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
@@ -16,19 +17,10 @@ _SHORTEST_SECRET = 32
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-class StoreSettings(BaseSettings):
+class StoreSettings(EnvironmentSettings):
     """What the commands that keep the lists of devices and grants need."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CAMAGENT_RELAY_",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="CAMAGENT_RELAY_")
 
     database_url: SecretStr = Field(
         default=SecretStr("sqlite+aiosqlite:///camagent-relay.db"),

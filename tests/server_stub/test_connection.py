@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import sqlite3
 import struct
 import time
 from pathlib import Path
@@ -314,6 +315,19 @@ async def test_a_database_that_is_away_ends_only_who_needs_it(
                 await relay.store.devices()
             await relay._records.join()
         await recorded(relay, await _watch_and_end(user, cam))
+
+
+async def test_a_locked_database_delays_nobody(relay: Relay, tmp_path: Path) -> None:
+    """While another program writes, sessions begin and end, and are written down afterwards."""
+    with contextlib.closing(
+        sqlite3.connect(tmp_path / "relay.db", isolation_level=None)
+    ) as another:
+        another.execute("BEGIN IMMEDIATE")
+        async with device(relay) as cam, viewer(relay) as user:
+            session_id = await _watch_and_end(user, cam)
+            assert await relay.store.sessions() == []
+            another.execute("ROLLBACK")
+            assert (await recorded(relay, session_id)).reason == "user_ended"
 
 
 async def _watch_and_end(user: Any, cam: Any) -> str:
