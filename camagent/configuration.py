@@ -14,12 +14,27 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
 from camagent.errors import SettingsError
 
-S = TypeVar("S", bound=BaseSettings)
+
+class EnvironmentSettings(BaseSettings):
+    """Base of every settings class: how its sources are read."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+
+S = TypeVar("S", bound=EnvironmentSettings)
 
 _USER_INFO = re.compile(r"//[^/]*@")
 

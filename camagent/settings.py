@@ -14,8 +14,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
@@ -110,20 +111,10 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         return self
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentSettings):
     """Read once at the start, from the command line, `CAMAGENT_*` and an env file."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CAMAGENT_",
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        extra="ignore",
-        frozen=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-    )
+    model_config = SettingsConfigDict(env_prefix="CAMAGENT_", env_nested_delimiter="__")
 
     device_id: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$",

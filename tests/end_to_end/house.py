@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from playwright.async_api import Browser, Page
@@ -87,24 +87,41 @@ async def agent(port: int, **changes: Any) -> AsyncIterator[Agent]:
 
 
 class Programs:
-    """Relay and agent as programs of their own. `kill` is SIGKILL."""
+    """Relay and agent as programs of their own, which can be killed as by a power cut."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._relay: asyncio.subprocess.Process | None = None
+        self._agent: asyncio.subprocess.Process | None = None
         self.port = _free_port()
 
-    async def prepare(self) -> None:
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Hold both; the relay knows one device and one user who may watch it."""
         async with open_store(database_url(self._folder).get_secret_value()) as store:
             await store.add_device(DEVICE_ID)
             await store.grant(USER_ID, DEVICE_ID)
+        try:
+            await self.start_relay()
+            await self.start_agent()
+            yield self
+        finally:
+            await self.kill_agent()
+            await self.kill_relay()
+
+    async def kill_relay(self) -> None:
+        await _kill(self._relay)
+
+    async def kill_agent(self) -> None:
+        await _kill(self._agent)
 
     async def sessions(self) -> list[SessionRecord]:
         """List what the relay has written down."""
         async with open_store(database_url(self._folder).get_secret_value()) as store:
             return await store.sessions()
 
-    async def start_relay(self) -> asyncio.subprocess.Process:
-        return await self._start(
+    async def start_relay(self) -> None:
+        self._relay = await self._start(
             "server_stub",
             "serve",
             CAMAGENT_RELAY_DATABASE_URL=database_url(self._folder).get_secret_value(),
@@ -112,8 +129,8 @@ class Programs:
             CAMAGENT_RELAY_PORT=str(self.port),
         )
 
-    async def start_agent(self) -> asyncio.subprocess.Process:
-        return await self._start(
+    async def start_agent(self) -> None:
+        self._agent = await self._start(
             "camagent",
             CAMAGENT_DEVICE_ID=DEVICE_ID,
             CAMAGENT_SERVER_URL=f"ws://127.0.0.1:{self.port}",
@@ -136,8 +153,9 @@ class Programs:
             )
 
 
-async def kill(process: asyncio.subprocess.Process) -> None:
-    """End a program at once, as a power cut would, unless it is over."""
+async def _kill(process: asyncio.subprocess.Process | None) -> None:
+    if process is None:
+        return
     if process.returncode is None:
         process.kill()
     await process.wait()

@@ -1,8 +1,8 @@
 """Relay, agent and a real browser: what a person sees, and what happens when a part goes away."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from tests.end_to_end.house import (
     Programs,
     Watching,
     agent,
-    kill,
     page_url,
     relay,
     watching,
@@ -174,59 +173,49 @@ async def test_what_else_chromium_offers_is_refused(
     assert ports["m=video"] != "0"
 
 
+@asynccontextmanager
+async def watched_programs(
+    browser: Browser, address: str, folder: Path
+) -> AsyncIterator[tuple[Programs, Watching]]:
+    """Hold a relay and an agent that can be killed, and a person who sees the picture."""
+    async with Programs(folder).running() as programs:
+        context = await browser.new_context()
+        person = Watching(await _opened(context, address, programs.port))
+        await person.until_first_frame()
+        yield programs, person
+        await context.close()
+
+
 async def test_the_picture_outlives_the_relay(
     browser: Browser, own_address: str, tmp_path: Path
 ) -> None:
     """Killed mid-stream, the relay takes no picture away; started again, the page watches anew."""
-    programs = Programs(tmp_path)
-    await programs.prepare()
-    server, device = await programs.start_relay(), await programs.start_agent()
-    try:
-        context = await browser.new_context()
-        page = await _opened(context, own_address, programs.port)
-        person = Watching(page)
-        await person.until_first_frame()
-        await page.evaluate("() => { window.isTheSamePage = true; }")
+    async with watched_programs(browser, own_address, tmp_path) as (programs, person):
+        await person.page.evaluate("() => { window.isTheSamePage = true; }")
 
-        await kill(server)
+        await programs.kill_relay()
         await person.until("link", "waiting")
         await person.until_it_moves(45)
 
-        server = await programs.start_relay()
+        await programs.start_relay()
         await person.until("link", "active")
         await eventually(lambda: has_sessions(programs, 2))
         await person.until("watchState", "streaming", deadline_s=40)
         await person.until_it_moves(15)
-        assert await page.evaluate("() => window.isTheSamePage") is True
-        await context.close()
-    finally:
-        await kill(device)
-        await kill(server)
+        assert await person.page.evaluate("() => window.isTheSamePage") is True
 
 
 async def test_the_page_waits_for_a_killed_agent(
     browser: Browser, own_address: str, tmp_path: Path
 ) -> None:
     """An agent that dies mid-stream is told to the person; when it is back, so is the picture."""
-    programs = Programs(tmp_path)
-    await programs.prepare()
-    server, device = await programs.start_relay(), await programs.start_agent()
-    try:
-        context = await browser.new_context()
-        page = await _opened(context, own_address, programs.port)
-        person = Watching(page)
-        await person.until_first_frame()
-
-        await kill(device)
+    async with watched_programs(browser, own_address, tmp_path) as (programs, person):
+        await programs.kill_agent()
         await until_failure(person)
 
-        device = await programs.start_agent()
+        await programs.start_agent()
         await person.until("watchState", "streaming", deadline_s=40)
         await person.until_it_moves(15)
-        await context.close()
-    finally:
-        await kill(device)
-        await kill(server)
 
 
 class BrokenCamera:
