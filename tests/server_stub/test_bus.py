@@ -294,6 +294,21 @@ async def test_two_relays_share_what_they_know(redis_server: RedisServer) -> Non
         assert not await here.is_online("cam")
 
 
+async def test_a_report_outlasts_its_time_in_redis(redis_server: RedisServer) -> None:
+    """Refreshes keep a report there, too, where another relay reads it."""
+    async with (
+        in_redis(redis_server.url, SHORT_S) as here,
+        in_redis(redis_server.url, SHORT_S) as there,
+    ):
+        lease = await here.register("cam")
+        await here.report(lease, {"battery": 85})
+        until_s = time.monotonic() + 3 * SHORT_S
+        while time.monotonic() < until_s:
+            await here.refresh(lease)
+            await asyncio.sleep(SHORT_S / 10)
+        assert await there.last_report("cam") == {"battery": 85}
+
+
 async def test_redis_goes_away_and_comes_back(
     redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
