@@ -107,10 +107,11 @@ async def _take(relay: Relay, connection: Connection, lease: Lease, message: Fro
             _forward(relay, connection, signal.session_id, message)
         case WatchEnded(payload=end):
             session = relay.sessions.find(end.session_id, connection)
-            if session is None:
-                connection.send_error("Session not found", request_id=message.request_id)
-            else:
+            if session is not None:
                 relay.sessions.end(session, end.reason, ended_by=connection, message=end.message)
+            elif relay.sessions.is_live(end.session_id):
+                connection.send_error("Session not found", request_id=message.request_id)
+            # Else both ends saw it end at once, and agree.
         case DeviceHello():
             connection.send_error("Unauthorized", request_id=message.request_id)
 

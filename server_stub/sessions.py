@@ -73,6 +73,10 @@ class Sessions:
         )
         self._on_start(session)
 
+    def is_live(self, session_id: str) -> bool:
+        """Tell whether there is such a session, whoever its ends are."""
+        return session_id in self._live
+
     def find(self, session_id: str, connection: Connection) -> WatchSession | None:
         """Look up a session that `connection` is an end of."""
         session = self._live.get(session_id)

@@ -274,6 +274,17 @@ async def test_a_session_is_its_two_ends_own(relay: Relay) -> None:
         await user.nothing_came()
 
 
+async def test_an_end_that_crosses_another_is_no_error(relay: Relay) -> None:
+    """A device that ends a session just when its viewer does is not told off for it."""
+    async with device(relay) as cam, viewer(relay) as user:
+        session_id = await watch(user, cam)
+        await user.send("end_watch", {"session_id": session_id})
+        assert (await cam.payload("watch_ended"))["reason"] == "user_ended"
+        await cam.send("watch_ended", {"session_id": session_id, "reason": "error"})
+        await cam.nothing_came()
+        await user.nothing_came()
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
