@@ -49,12 +49,15 @@ def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
         print(f"camagent {__version__}")
         sys.exit(0)
     if not first.startswith("-"):
-        lines = [f"  {name:6}{meaning}" for name, meaning in _COMMANDS.items()]
-        print(
-            f"camagent: there is no command {first!r}. Commands:", *lines, sep="\n", file=sys.stderr
-        )
+        print(f"camagent: there is no command {first!r}. {_commands()}", file=sys.stderr)
         sys.exit(2)
+    if first in {"-h", "--help"}:
+        print(f"{_commands()}\nBefore any setting: --env-file FILE, a file with CAMAGENT_* lines\n")
     return "run", list(arguments)
+
+
+def _commands() -> str:
+    return "\n".join(["Commands:", *(f"  {name:6}{does}" for name, does in _COMMANDS.items())])
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -75,7 +78,7 @@ def _take_env_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     named = known.env_file or os.environ.get("CAMAGENT_ENV_FILE")
     if named is not None:
         path = Path(named)
-        if not os.access(path, os.R_OK):
+        if not path.is_file() or not os.access(path, os.R_OK):
             parser.error(f"the env file {path} is missing or not readable")
         return path, rest
     return (_SYSTEM_ENV_FILE if os.access(_SYSTEM_ENV_FILE, os.R_OK) else None), rest

@@ -36,7 +36,8 @@ class EnvironmentSettings(BaseSettings):
 
 S = TypeVar("S", bound=EnvironmentSettings)
 
-_USER_INFO = re.compile(r"//[^/]*@")
+_USER_INFO = re.compile(r"//.*@")
+_QUERY = re.compile(r"(://[^?]*\?).+")
 
 EX_CONFIG = 78
 """Exit status for wrong settings (sysexits.h): restarting cannot help."""
@@ -57,7 +58,7 @@ def read_settings(
         problems = error.errors(include_url=False, include_context=False)
         raise SettingsError([_sentence(kind, problem) for problem in problems]) from error
     except SourceError as error:
-        raise SettingsError([f"{error}; nested settings are written NAME__PART=value"]) from error
+        raise SettingsError([_unreadable(kind, error)]) from error
     except UnicodeDecodeError as error:
         raise SettingsError([f"{env_file} is not UTF-8 text: {error.reason}"]) from error
 
@@ -75,10 +76,11 @@ def unknown_names(
     strange = sorted(
         name for name in given if name.upper().startswith(prefix) and name.upper() not in known
     )
-    return [
-        (name, next(iter(difflib.get_close_matches(name.upper(), known, n=1)), None))
-        for name in strange
-    ]
+    return [(name, _closest(name, known)) for name in strange]
+
+
+def _closest(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name.upper(), [*known], n=1)), None)
 
 
 def _names(kind: type[BaseModel], prefix: str | None = None) -> Iterable[str]:
@@ -99,6 +101,9 @@ def _sentence(kind: type[BaseSettings], problem: ErrorDetails) -> str:
     right = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{name} is not set{right}"
+    if problem["type"] == "extra_forbidden":
+        meant = _closest(name, _names(kind))
+        return f"{name}: there is no such setting{f'; perhaps {meant} is meant' if meant else ''}"
     shown = "" if _is_secret(field) or not path else f"={_show(problem['input'])}"
     reason = problem["msg"].removeprefix("Value error, ")
     if field is None or _model(field) is not None:
@@ -107,9 +112,19 @@ def _sentence(kind: type[BaseSettings], problem: ErrorDetails) -> str:
     return f"{name}{shown}: {reason[0].lower()}{reason[1:]}{right}"
 
 
+def _unreadable(kind: type[BaseSettings], error: SourceError) -> str:
+    """Say which group of settings was given as a whole, and not as the JSON that this takes."""
+    found = re.search(r'field "(\w+)"', str(error))
+    if found is None:
+        return str(error)
+    name = f"{kind.model_config.get('env_prefix', '')}{found[1].upper()}"
+    return f"{name}: no JSON object; its parts are set one by one, by names that start {name}__"
+
+
 def _show(value: object) -> str:
-    """Write a value on one short line, without a password that a URL may carry."""
-    return _USER_INFO.sub("//***@", " ".join(str(value).split()))[:80]
+    """Write a value on one short line, without the secrets that a URL may carry."""
+    line = _USER_INFO.sub("//***@", " ".join(str(value).split()))
+    return _QUERY.sub(r"\1***", line)[:80]
 
 
 def _field(kind: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:

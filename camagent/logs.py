@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -45,7 +45,7 @@ def configure_logs(
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_rendering(chosen),
@@ -77,17 +77,44 @@ def _rendering(log_format: LogFormat) -> list[Processor]:
         case _:
             return [
                 structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
+                _escape_controls,
                 structlog.dev.ConsoleRenderer(
-                    colors=sys.stderr.isatty(), pad_event_to=24, sort_keys=False
+                    colors=sys.stderr.isatty(),
+                    pad_event_to=24,
+                    sort_keys=False,
+                    # Where rich is installed, the default would print local variables.
+                    exception_formatter=structlog.dev.plain_traceback,
                 ),
             ]
 
 
 def _mask_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
     for key, value in event.items():
-        if value and _SECRET.search(key):
-            event[key] = "***"
+        event[key] = _masked(key, value)
     return event
+
+
+def _masked(key: str, value: Any) -> Any:
+    if value and _SECRET.search(key):
+        return "***"
+    if isinstance(value, Mapping):
+        return {inner: _masked(str(inner), value[inner]) for inner in value}
+    return value
+
+
+def _escape_controls(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+    """Keep whoever chose a text from starting a line or steering the terminal."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            # The renderer quotes values with white space in them itself, but not the event.
+            event[key] = _escaped(value, keep="" if key == "event" else "\t\r\n")
+    return event
+
+
+def _escaped(text: str, *, keep: str = "") -> str:
+    return "".join(
+        letter if letter.isprintable() or letter in keep else ascii(letter)[1:-1] for letter in text
+    )
 
 
 def _render_for_the_journal(
@@ -96,9 +123,11 @@ def _render_for_the_journal(
     level = str(event.pop("level", "info"))
     trace = event.pop("exception", None)
     # Whoever chose a value must not be able to start a line of their own.
-    words = [str(event.pop("event", "")), *(f"{key}={_plain(event[key])}" for key in event)]
-    text = " ".join(words).replace("\n", "\\n")
-    lines = [text, *(str(trace).splitlines() if trace else ())]
+    words = [
+        _escaped(str(event.pop("event", ""))),
+        *(f"{key}={_plain(event[key])}" for key in event),
+    ]
+    lines = [" ".join(words), *(str(trace).splitlines() if trace else ())]
     priority = _PRIORITIES.get(level, 6)
     return "\n".join(f"<{priority}>{line}" for line in lines)
 

@@ -1,6 +1,7 @@
 """What an operator may change: units in the names, limits in the types, what is right in words."""
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -29,7 +30,9 @@ _DEVICE_PATH = "/ws/device"
 
 def _with_device_path(url: str) -> str:
     """Check a server's base URL and add the protocol's path, unless the URL has one."""
-    parts = urlsplit(url)
+    if any(character.isspace() for character in url.strip()):
+        raise ValueError("there is a space in it")
+    parts = urlsplit(url.strip())
     if parts.scheme not in {"ws", "wss"}:
         raise ValueError("the scheme has to be ws:// or wss://")
     if not parts.hostname:
@@ -179,6 +182,13 @@ class Settings(EnvironmentSettings):
             with path.open("rb") as file:
                 file.read(1)
         return path
+
+    @field_validator("device_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not re.fullmatch(r"[!-~]+", token.get_secret_value()):
+            raise ValueError("a token has no spaces, line ends or letters beyond ASCII")
+        return token
 
     @model_validator(mode="after")
     def _key_has_a_certificate(self) -> Self:

@@ -14,6 +14,7 @@ from camagent.signaling.messages import IceCandidate, IceServer
 log = structlog.get_logger(__name__)
 
 _PREFIX = "candidate:"
+_HIGHEST_PORT = 65_535
 
 
 def usable_servers(servers: Iterable[IceServer]) -> list[RTCIceServer]:
@@ -56,6 +57,8 @@ def to_aiortc(candidate: IceCandidate, *, mid: str | None) -> RTCIceCandidate:
             ipaddress.ip_address(read.ip)
     except (AssertionError, IndexError, ValueError) as error:
         raise NegotiationFailed("a candidate cannot be read") from error
+    if not 0 <= read.port <= _HIGHEST_PORT:
+        raise NegotiationFailed(f"a candidate has port {read.port}, which is none")
     read.sdpMid = mid
     read.sdpMLineIndex = 0
     return read

@@ -113,11 +113,15 @@ class Peer:
         """Add one of the viewer's candidates, or None when there are no more.
 
         Raises:
-            NegotiationFailed: the candidate cannot be read.
+            NegotiationFailed: the candidate cannot be read, or not be used here.
         """
         assert self._offer is not None, "candidates wait for the offer"
         read = to_aiortc(candidate, mid=self._offer.video.mid) if candidate else None
-        await self._connection.addIceCandidate(read)
+        try:
+            await self._connection.addIceCandidate(read)
+        except (OSError, ValueError) as error:
+            # OSError: its name asks for multicast DNS, and this network has no multicast.
+            raise NegotiationFailed(f"a candidate cannot be used: {error}") from error
 
     async def connected(self) -> None:
         """Wait until media can flow.

@@ -61,6 +61,8 @@ def test_a_candidate_always_belongs_to_the_video() -> None:
         "candidate:1 one udp x 192.0.2.1 5000 typ host",
         "candidate:1 1 udp 2130706431 internal.example 5000 typ host",
         "candidate:1 1 udp 2130706431 999.0.0.1 5000 typ host",
+        "candidate:1 1 udp 2130706431 192.0.2.1 70000 typ host",
+        "candidate:1 1 udp 2130706431 192.0.2.1 -1 typ host",
     ],
 )
 def test_what_is_no_candidate_is_refused(text: str) -> None:

@@ -18,6 +18,7 @@ from camagent.errors import (
 )
 from camagent.media.frame import Encoding
 from camagent.media.timestamp import read_timestamp
+from camagent.signaling.messages import IceCandidate
 from camagent.webrtc.session import Session, SessionLimits, SessionState
 from tests.support import DEADLINE_S, until
 from tests.webrtc.viewers import (
@@ -298,6 +299,45 @@ async def test_a_keyframe_comes_at_join_and_on_request() -> None:
             assert await other.picture()
             session.end("user_ended")
             await running
+
+
+STRANGE_CANDIDATES = [
+    "candidate:1 1 udp 2130706431 192.0.2.9 5000 typ guess",
+    "candidate:1 1 udp 2130706431 192.0.2.9 70000 typ host",
+    "candidate:1 7 udp 2130706431 192.0.2.9 5000 typ host",
+    "candidate:1 1 tcp 2130706431 192.0.2.9 9 typ host tcptype active",
+    "candidate:1 1 udp 99999999999999999999 192.0.2.9 5000 typ host",
+    "candidate:1 1 udp 1 fe80::1 5000 typ host",
+    "candidate:1 1 udp 1 0.0.0.0 0 typ host",
+    "candidate:1 1 udp 1 255.255.255.255 5000 typ host",
+    "candidate:1 1 udp 1 nobody-here.local 5000 typ host",
+    "candidate:\u0000",
+    "nonsense",
+]
+
+
+async def test_strange_candidates_cost_the_session_nothing() -> None:
+    """Whatever a viewer calls a candidate, its good ones still connect it."""
+    outbox = Outbox()
+    async with camera() as capture, viewer() as one:
+        session = new_session(capture, outbox)
+        running = asyncio.ensure_future(outcome(session))
+        offer = await one.offer()
+        for text in STRANGE_CANDIDATES:
+            session.take_candidate(IceCandidate(candidate=text))
+        session.take_offer(without_candidates(offer))
+        await one.accept(await outbox.answer())
+        for candidate in candidates_of(offer):
+            session.take_candidate(candidate)
+        assert await one.picture()
+        session.take_candidate(None)
+        session.take_candidate(None)
+        session.take_candidate(IceCandidate(candidate=STRANGE_CANDIDATES[0]))
+        await until(session._candidates.empty)
+        assert await one.picture()
+        session.end("user_ended")
+
+        assert isinstance(await running, SessionEnded)
 
 
 async def test_too_many_candidates_are_dropped() -> None:
