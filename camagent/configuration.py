@@ -76,11 +76,15 @@ def unknown_names(
     strange = sorted(
         name for name in given if name.upper().startswith(prefix) and name.upper() not in known
     )
-    return [(name, _closest(name, known)) for name in strange]
+    return [(name, _closest(kind, name)) for name in strange]
 
 
-def _closest(name: str, known: Iterable[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(name.upper(), [*known], n=1)), None)
+def _closest(kind: type[BaseSettings], name: str) -> str | None:
+    # Compared without the prefix, which alone makes any two names alike.
+    prefix = kind.model_config.get("env_prefix", "")
+    stem = name.upper().removeprefix(prefix)
+    found = difflib.get_close_matches(stem, [*_names(kind, "")], n=1)
+    return f"{prefix}{found[0]}" if found else None
 
 
 def _names(kind: type[BaseModel], prefix: str | None = None) -> Iterable[str]:
@@ -102,7 +106,7 @@ def _sentence(kind: type[BaseSettings], problem: ErrorDetails) -> str:
     if problem["type"] == "missing":
         return f"{name} is not set{right}"
     if problem["type"] == "extra_forbidden":
-        meant = _closest(name, _names(kind))
+        meant = _closest(kind, name)
         return f"{name}: there is no such setting{f'; perhaps {meant} is meant' if meant else ''}"
     shown = "" if _is_secret(field) or not path else f"={_show(problem['input'])}"
     reason = problem["msg"].removeprefix("Value error, ")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from camagent.agent import link_options
 from camagent.configuration import read_settings, unknown_names
@@ -43,6 +44,115 @@ def test_two_names_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.max_viewers == 8
     assert settings.heartbeat_interval_s == 30
     assert settings.video.source == "auto"
+
+
+EXAMPLES = {
+    "device_id": "attic-cam",
+    "server_url": "wss://other.example/ws/device",
+    "device_token": "a-token",
+    "server_ca_file": __file__,
+    "client_cert_file": __file__,
+    "client_key_file": __file__,
+    "max_viewers": "3",
+    "heartbeat_interval_s": "11.5",
+    "presence_interval_s": "12.5",
+    "first_retry_delay_s": "2.5",
+    "longest_retry_delay_s": "90.5",
+    "session_grace_s": "0.0",
+    "longest_session_s": "3600.0",
+    "ice_transport_policy": "relay",
+    "log_level": "debug",
+    "log_format": "json",
+    "video.source": "container",
+    "video.camera_number": "1",
+    "video.url": "/dev/video0",
+    "video.width_px": "640",
+    "video.height_px": "360",
+    "video.frames_per_second": "15",
+    "video.bitrate_bps": "500000",
+    "video.keyframe_interval_s": "4.5",
+    "video.linger_s": "0.0",
+    "video.always_on": "True",
+    "video.stall_after_s": "5.5",
+}
+
+
+def plain(settings: Settings) -> dict[str, str]:
+    """Write every value as the text that it can be set by."""
+    top = {name: getattr(settings, name) for name in Settings.model_fields if name != "video"}
+    video = {f"video.{name}": value for name, value in settings.video}
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in (top | video).items()
+    }
+
+
+def environment_name(name: str) -> str:
+    return f"CAMAGENT_{name.replace('.', '__').upper()}"
+
+
+def test_every_setting_has_a_name_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each can be set by its name in capitals."""
+    named = {environment_name(name): value for name, value in EXAMPLES.items()}
+
+    assert plain(read(monkeypatch, **named)) == EXAMPLES
+
+
+def test_every_setting_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each can be set by its name with hyphens; one that is true or false goes without a value."""
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value == "True" else f"={value}")
+        for name, value in EXAMPLES.items()
+    ]
+
+    assert plain(read(monkeypatch, *options)) == EXAMPLES
+
+
+def test_every_setting_can_stand_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each can be set by a line of the file."""
+    for name in REQUIRED:
+        monkeypatch.delenv(name, raising=False)
+    env_file = tmp_path / "camagent.env"
+    env_file.write_text(
+        "".join(f"{environment_name(name)}={value}\n" for name, value in EXAMPLES.items())
+    )
+    settings = read_settings(Settings, arguments=[], program="camagent", env_file=env_file)
+
+    assert plain(settings) == EXAMPLES
+
+
+def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that was left empty keeps the default."""
+    settings = read(monkeypatch, CAMAGENT_DEVICE_TOKEN="", CAMAGENT_MAX_VIEWERS="")
+
+    assert settings.device_token is None
+    assert settings.max_viewers == 8
+
+
+@pytest.mark.parametrize("token", ["two words", "line\nend", "tok\u00e9n"])
+def test_a_token_that_no_header_holds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """What was copied with too much around it is told at the start, without showing it."""
+    lines = problems(monkeypatch, CAMAGENT_DEVICE_TOKEN=token)
+
+    assert len(lines) == 1
+    assert lines[0].startswith("CAMAGENT_DEVICE_TOKEN: ")
+    assert token not in lines[0]
+
+
+def test_an_env_file_in_another_encoding_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file that is no UTF-8 is named in one line."""
+    env_file = tmp_path / "camagent.env"
+    env_file.write_bytes(b"CAMAGENT_DEVICE_ID=caf\xe9\n")
+
+    with pytest.raises(SettingsError) as caught:
+        read(monkeypatch, env_file=env_file)
+    assert caught.value.problems == [f"{env_file} is not UTF-8 text: invalid continuation byte"]
 
 
 def test_nested_names_are_split_by_two_underscores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +218,13 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CAMAGENT_VIDEO__BITRATE_BPS", "1", ["CAMAGENT_VIDEO__BITRATE_BPS=1", "100000"]),
         ("CAMAGENT_ICE_TRANSPORT_POLICY", "none", ["CAMAGENT_ICE_TRANSPORT_POLICY=none", "relay"]),
         ("CAMAGENT_SERVER_CA_FILE", "/nowhere.pem", ["CAMAGENT_SERVER_CA_FILE=/nowhere.pem"]),
+        ("CAMAGENT_SERVER_URL", "ws://a b", ["CAMAGENT_SERVER_URL=ws://a b", "space"]),
+        ("CAMAGENT_SERVER_URL", "ws://[::1", ["CAMAGENT_SERVER_URL=ws://[::1", "such as"]),
+        ("CAMAGENT_SERVER_CA_FILE", "/", ["CAMAGENT_SERVER_CA_FILE=/", "PEM"]),
+        ("CAMAGENT_LONGEST_SESSION_S", "inf", ["CAMAGENT_LONGEST_SESSION_S=inf", "never"]),
+        ("CAMAGENT_VIDEO__ALWAYS_ON", "perhaps", ["CAMAGENT_VIDEO__ALWAYS_ON=perhaps", "true"]),
+        ("CAMAGENT_VIDEO__WIDHT_PX", "640", ["WIDHT_PX", "perhaps CAMAGENT_VIDEO__WIDTH_PX"]),
+        ("CAMAGENT_VIDEO", "640x480", ["CAMAGENT_VIDEO: ", "CAMAGENT_VIDEO__"]),
         ("CAMAGENT_LOG_LEVEL", "loud", ["CAMAGENT_LOG_LEVEL=loud", "debug"]),
     ],
 )
@@ -162,9 +279,8 @@ def test_secrets_are_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "top-secret" not in repr(read(monkeypatch, **names))
     lines = problems(monkeypatch, **names, CAMAGENT_MAX_VIEWERS="0")
     assert "top-secret" not in " ".join(lines)
-    assert "top-secret" not in " ".join(
-        problems(monkeypatch, CAMAGENT_SERVER_URL="ws://me:top-secret@a")
-    )
+    for url in ("ws://me:top-secret@a", "http://me:a/top-secret@b", "http://a/?key=top-secret"):
+        assert "top-secret" not in " ".join(problems(monkeypatch, CAMAGENT_SERVER_URL=url))
 
 
 def test_a_slip_of_the_pen_is_seen() -> None:
@@ -174,6 +290,28 @@ def test_a_slip_of_the_pen_is_seen() -> None:
     )
 
     assert found == [("CAMAGENT_DEVICE_IT", "CAMAGENT_DEVICE_ID")]
+
+
+def test_a_slip_in_the_env_file_is_seen(tmp_path: Path) -> None:
+    """The file's names are looked at like the environment's; what resembles nothing is alone."""
+    env_file = tmp_path / "camagent.env"
+    env_file.write_text("CAMAGENT_MAX_VIEWER=3\nCAMAGENT_MAX_VIEWERS=3\nCAMAGENT_QQQQQQ=1\n")
+
+    assert unknown_names(Settings, environment={}, env_file=env_file) == [
+        ("CAMAGENT_MAX_VIEWER", "CAMAGENT_MAX_VIEWERS"),
+        ("CAMAGENT_QQQQQQ", None),
+    ]
+
+
+@pytest.mark.parametrize("size", [("1920", "1080", "30"), ("1280", "720", "60")])
+def test_the_largest_pictures_are_taken(
+    monkeypatch: pytest.MonkeyPatch, size: tuple[str, str, str]
+) -> None:
+    """What the refusal recommends is accepted."""
+    names = ("WIDTH_PX", "HEIGHT_PX", "FRAMES_PER_SECOND")
+    named = {f"CAMAGENT_VIDEO__{name}": value for name, value in zip(names, size, strict=True)}
+
+    assert read(monkeypatch, **named).video.width_px == int(size[0])
 
 
 def test_a_key_without_a_certificate_is_refused(
