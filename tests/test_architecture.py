@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("camagent/**/*.py"), *ROOT.glob("server_stub/**/*.py")])
-LONGEST_FILE = 350
+LONGEST_FILE = 300
 LEAVES_FOR_THE_RELAY = {
     "camagent",
     "camagent.signaling.messages",

@@ -11,6 +11,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, Protocol
 
 import structlog
@@ -20,20 +21,17 @@ from websockets.asyncio.client import ClientConnection, connect
 from camagent import __version__
 from camagent.errors import LinkError, LinkRejected, MalformedMessage
 from camagent.signaling.backoff import backoff
+from camagent.signaling.conversation import Conversation, Rhythm
 from camagent.signaling.lifecycle import Lifecycle, LinkState
 from camagent.signaling.messages import (
     LARGEST_MESSAGE_BYTES,
     TO_DEVICE,
-    WATCH_ENDED,
     DeviceHello,
     DeviceHelloAck,
     DevicePresence,
     Error,
     FromDevice,
-    Heartbeat,
-    HeartbeatAck,
     ToDevice,
-    WatchEnded,
     encode,
 )
 from camagent.signaling.trouble import Trouble
@@ -43,9 +41,7 @@ log = structlog.get_logger(__name__)
 _POLICY_VIOLATION = 1008
 _GOING_AWAY = 1001
 _UNAUTHORIZED = frozenset({401, 403})
-_OUTBOX_MESSAGES = 256
 _CLOSE_DEADLINE_S = 2.0
-_SHORTEST_PRESENCE_INTERVAL_S = 1.0
 _TRANSIENT = (OSError, TimeoutError, WebSocketException, LinkError)
 
 
@@ -94,15 +90,15 @@ class Link:
         self._options = options
         self._listener = listener
         self._describe = describe
+        self._rhythm = Rhythm(
+            heartbeat_interval_s=options.heartbeat_interval_s,
+            heartbeat_deadline_s=options.heartbeat_deadline_s,
+            presence_interval_s=options.presence_interval_s,
+        )
         self._lifecycle = Lifecycle()
-        self._extensions: frozenset[str] = frozenset()
-        self._outbox: asyncio.Queue[FromDevice] = asyncio.Queue(_OUTBOX_MESSAGES)
-        self._overflow = asyncio.Event()
+        self._conversation: Conversation | None = None
         self._became_active = asyncio.Event()
-        self._acked = asyncio.Event()
-        self._presence_changed = asyncio.Event()
         self._delays = self._new_delays()
-        self._active_since_s: float | None = None
         self._trouble = Trouble()
 
     @property
@@ -116,19 +112,15 @@ class Link:
 
     def send(self, message: FromDevice) -> None:
         """Queue `message`; without an active link, or beyond what the server speaks, drop it."""
-        beyond = isinstance(message, WatchEnded) and WATCH_ENDED not in self._extensions
-        if beyond or self.state is not LinkState.ACTIVE:
+        if self._conversation is None:
             log.debug("link.message_dropped", type=message.type, state=self.state.value)
-            return
-        try:
-            self._outbox.put_nowait(message)
-        except asyncio.QueueFull:
-            # A server that takes nothing in is lost; memory is not the place to wait for it.
-            self._overflow.set()
+        else:
+            self._conversation.send(message)
 
     def presence_changed(self) -> None:
         """Report presence soon."""
-        self._presence_changed.set()
+        if self._conversation is not None:
+            self._conversation.presence_changed()
 
     async def run(self) -> NoReturn:
         """Stay connected until cancelled."""
@@ -148,17 +140,34 @@ class Link:
     async def _attempt(self) -> None:
         """Connect once and converse until the socket is gone, which always ends in an error."""
         async with self._connected() as websocket:
-            await self._introduce(websocket)
+            extensions = await self._introduce(websocket)
             self._lifecycle.enter(LinkState.ACTIVE)
-            self._trouble.is_over()
-            self._active_since_s = asyncio.get_running_loop().time()
-            self._became_active.set()
-            self._listener.link_active()
-            log.info("link.active", extensions=sorted(self._extensions))
-            try:
-                await self._converse(websocket)
-            finally:
-                self._after_active()
+            with self._active(extensions) as conversation:
+                await conversation.run(partial(_receive, websocket), websocket.send)
+
+    @contextlib.contextmanager
+    def _active(self, extensions: frozenset[str]) -> Iterator[Conversation]:
+        """Let the listener know that the server is there, and when it is gone."""
+        loop = asyncio.get_running_loop()
+        active_since_s = loop.time()
+        self._trouble.is_over()
+        self._conversation = Conversation(
+            extensions=extensions,
+            rhythm=self._rhythm,
+            describe=self._describe,
+            take=self._listener.take,
+        )
+        self._became_active.set()
+        self._listener.link_active()
+        log.info("link.active", extensions=sorted(extensions))
+        try:
+            yield self._conversation
+        finally:
+            if loop.time() - active_since_s >= self._options.stable_after_s:
+                self._delays = self._new_delays()
+            self._conversation = None
+            self._became_active.clear()
+            self._listener.link_lost()
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[ClientConnection]:
@@ -204,7 +213,8 @@ class Link:
         except ImportError as error:
             raise LinkError(f"this proxy needs a package that is missing: {error}") from error
 
-    async def _introduce(self, websocket: ClientConnection) -> None:
+    async def _introduce(self, websocket: ClientConnection) -> frozenset[str]:
+        """Say hello; give the extensions that the server offers."""
         device_id = self._options.device_id
         hello = DeviceHello(payload=DeviceHello.Payload(device_id=device_id))
         await websocket.send(encode(hello))
@@ -215,12 +225,12 @@ class Link:
         except TimeoutError as error:
             deadline_s = self._options.hello_deadline_s
             raise LinkError(f"no hello_ack within {deadline_s:g} s") from error
-        self._extensions = frozenset(acknowledged.payload.extensions)
         self._lifecycle.enter(LinkState.AUTHENTICATED)
+        return frozenset(acknowledged.payload.extensions)
 
     async def _await_hello_ack(self, websocket: ClientConnection) -> DeviceHelloAck:
         while True:
-            message = _read(await _receive(websocket))
+            message = await _receive(websocket)
             match message:
                 case DeviceHelloAck():
                     return message
@@ -230,77 +240,6 @@ class Link:
                 case _:
                     log.warning("link.too_early", type=getattr(message, "type", None))
 
-    async def _converse(self, websocket: ClientConnection) -> NoReturn:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._write(websocket), name="link-write")
-            tasks.create_task(self._beat(), name="link-heartbeat")
-            tasks.create_task(self._report_presence(), name="link-presence")
-            tasks.create_task(self._watch_outbox(), name="link-outbox")
-            while True:
-                self._hand_on(_read(await _receive(websocket)))
-        raise AssertionError("the loop above ends by an error only")
-
-    def _hand_on(self, message: ToDevice | None) -> None:
-        match message:
-            case None:
-                pass
-            case HeartbeatAck():
-                self._acked.set()
-            case Error():
-                log.warning(
-                    "link.server_error",
-                    message=message.payload.message,
-                    request_id=message.request_id,
-                )
-            case _:
-                self._listener.take(message)
-
-    async def _write(self, websocket: ClientConnection) -> NoReturn:
-        while True:
-            message = await self._outbox.get()
-            text = encode(message)
-            await websocket.send(text)
-            log.debug("link.sent", type=message.type, bytes=len(text))
-
-    async def _beat(self) -> NoReturn:
-        """Send heartbeats; a server that leaves one unanswered is gone, whatever TCP believes."""
-        options = self._options
-        while True:
-            await asyncio.sleep(options.heartbeat_interval_s)
-            self._acked.clear()
-            self.send(Heartbeat())
-            try:
-                async with asyncio.timeout(options.heartbeat_deadline_s):
-                    await self._acked.wait()
-            except TimeoutError as error:
-                deadline_s = options.heartbeat_deadline_s
-                raise LinkError(f"no heartbeat_ack within {deadline_s:g} s") from error
-
-    async def _report_presence(self) -> NoReturn:
-        """Report on connect, when something changed, and once in a while."""
-        while True:
-            self._presence_changed.clear()
-            self.send(DevicePresence(payload=self._describe()))
-            await asyncio.sleep(_SHORTEST_PRESENCE_INTERVAL_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._options.presence_interval_s):
-                    await self._presence_changed.wait()
-
-    async def _watch_outbox(self) -> NoReturn:
-        await self._overflow.wait()
-        raise LinkError(f"the server left {_OUTBOX_MESSAGES} messages unread")
-
-    def _after_active(self) -> None:
-        assert self._active_since_s is not None
-        held_s = asyncio.get_running_loop().time() - self._active_since_s
-        if held_s >= self._options.stable_after_s:
-            self._delays = self._new_delays()
-        self._outbox = asyncio.Queue(_OUTBOX_MESSAGES)
-        self._overflow.clear()
-        self._became_active.clear()
-        self._extensions = frozenset()
-        self._listener.link_lost()
-
     def _new_delays(self) -> Iterator[float]:
         return backoff(
             first_s=self._options.first_retry_delay_s,
@@ -308,9 +247,10 @@ class Link:
         )
 
 
-async def _receive(websocket: ClientConnection) -> str | bytes:
+async def _receive(websocket: ClientConnection) -> ToDevice | None:
+    """Take the next message; what is none is logged and dropped."""
     try:
-        return await websocket.recv()
+        text = await websocket.recv()
     except ConnectionClosed as closed:
         frame = closed.rcvd
         if frame is not None and frame.code == _POLICY_VIOLATION:
@@ -318,6 +258,13 @@ async def _receive(websocket: ClientConnection) -> str | bytes:
         if frame is not None:
             raise LinkError(f"server closed the connection: {frame}") from closed
         raise LinkError("connection lost without a goodbye") from closed
+    try:
+        message = TO_DEVICE.decode(text)
+    except MalformedMessage as error:
+        log.warning("link.message_ignored", problem=str(error), bytes=len(text))
+        return None
+    log.debug("link.received", type=message.type, bytes=len(text))
+    return message
 
 
 def _heed_cancellation() -> None:
@@ -329,14 +276,3 @@ def _heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _read(text: str | bytes) -> ToDevice | None:
-    """Decode one text; what is no message is logged, dropped and forgotten."""
-    try:
-        message = TO_DEVICE.decode(text)
-    except MalformedMessage as error:
-        log.warning("link.message_ignored", problem=str(error), bytes=len(text))
-        return None
-    log.debug("link.received", type=message.type, bytes=len(text))
-    return message
