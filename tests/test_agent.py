@@ -1,0 +1,209 @@
+"""The agent in one piece, in this process, against a server that follows a script."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from camagent import __version__
+from camagent.agent import Agent, choose_source, link_options
+from camagent.errors import CameraHung, SettingsError
+from camagent.media.capture import CaptureState
+from camagent.media.container import ContainerSource
+from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.picamera import PiCamera, pi_camera_problem
+from camagent.media.synthetic import SyntheticSource
+from camagent.settings import Settings, VideoSettings
+from tests.signaling.conftest import ScriptedServer
+from tests.support import DEADLINE_S, until
+
+SMALL = {"source": "synthetic", "width_px": 160, "height_px": 120, "frames_per_second": 10}
+
+
+@pytest.fixture(autouse=True)
+def _no_context_left() -> Iterator[None]:
+    yield
+    structlog.contextvars.clear_contextvars()
+
+
+def settings(url: str, *, video: dict[str, Any] | None = None, **changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "device_id": "cam",
+        "server_url": url,
+        "first_retry_delay_s": 0.05,
+        "longest_retry_delay_s": 0.1,
+        "video": VideoSettings.model_validate(SMALL | (video or {})),
+        "_env_file": None,
+    }
+    return Settings(**(values | changes))
+
+
+@asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[None]:
+    """Run the agent beside the block and stop it as a signal would; its failure is the test's."""
+    async with asyncio.timeout(2 * DEADLINE_S), asyncio.TaskGroup() as tasks:
+        tasks.create_task(agent.run())
+        yield
+        agent.stop()
+
+
+@asynccontextmanager
+async def server() -> AsyncIterator[ScriptedServer]:
+    scripted = ScriptedServer()
+    async with scripted.listening():
+        yield scripted
+
+
+def is_drawing() -> bool:
+    return "test picture" in {thread.name for thread in threading.enumerate()}
+
+
+async def test_it_says_hello_and_how_it_is() -> None:
+    """The hello names the device; the first report tells an idle camera that nobody watches."""
+    async with server() as relay, running(Agent(settings(relay.url))):
+        device = await relay.accepted()
+        assert (await device.welcome())["payload"] == {"device_id": "cam"}
+        report = (await device.receive("device_presence"))["payload"]
+
+    told = {name: report[name] for name in ("camera", "viewers", "recording", "agent_version")}
+    assert told == {
+        "camera": "idle",
+        "viewers": 0,
+        "recording": False,
+        "agent_version": __version__,
+    }
+
+
+async def test_the_camera_stays_off_while_nobody_watches() -> None:
+    """Neither start, hello nor report opens it."""
+    with capture_logs() as events:
+        async with server() as relay:
+            agent = Agent(settings(relay.url))
+            async with running(agent):
+                device = await relay.accepted()
+                await device.welcome()
+                await device.receive("device_presence")
+                assert agent.capture.state is CaptureState.IDLE
+
+    names = {event["event"] for event in events}
+    assert "agent.started" in names
+    assert not {name for name in names if name.startswith("capture.")}
+
+
+async def test_an_always_on_camera_runs_without_viewers() -> None:
+    """Who wants the camera warm gets it, and the server is told as soon as it is."""
+    async with server() as relay:
+        agent = Agent(settings(relay.url, video={"always_on": True}))
+        async with running(agent):
+            device = await relay.accepted()
+            await device.welcome()
+            while (await device.receive("device_presence"))["payload"]["camera"] != "live":
+                pass
+            assert agent.capture.state is CaptureState.LIVE
+
+
+async def test_a_stop_tells_the_server_and_closes_the_camera() -> None:
+    """The server hears 1001, and nothing of the camera is left."""
+    async with server() as relay:
+        agent = Agent(settings(relay.url, video={"always_on": True}))
+        async with running(agent):
+            device = await relay.accepted()
+            await device.welcome()
+            await until(lambda: agent.capture.state is CaptureState.LIVE)
+            assert is_drawing()
+        await device.websocket.wait_closed()
+
+    assert device.websocket.close_code == 1001
+    assert not is_drawing()
+
+
+async def test_a_stop_before_any_server_answers_is_a_stop() -> None:
+    """Waiting for the next attempt is no reason to stay."""
+    async with server() as relay:
+        url = relay.url
+    with capture_logs() as events:
+        async with running(Agent(settings(url, longest_retry_delay_s=3600))):
+            await until(lambda: "link.lost" in {event["event"] for event in events})
+
+    assert events[-1]["event"] == "agent.stopped"
+
+
+async def test_a_camera_that_cannot_open_is_told_to_the_server(tmp_path: Path) -> None:
+    """The report says in words what is wrong, and the link is none the worse."""
+    video = {"source": "container", "url": str(tmp_path / "none.mp4"), "always_on": True}
+    async with server() as relay, running(Agent(settings(relay.url, video=video))):
+        device = await relay.accepted()
+        await device.welcome()
+        while (report := (await device.receive("device_presence"))["payload"])["camera"] != "error":
+            pass
+
+    assert "none.mp4" in report["camera_problem"]
+
+
+class HungCamera:
+    """A camera whose own code never comes back."""
+
+    name = "hung"
+
+    @contextmanager
+    def opened(self, _publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+        raise CameraHung("the camera's code does not come back")
+        yield
+
+
+async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a new process helps against a hung camera: the error comes out, the server is told."""
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video: HungCamera())
+    async with server() as relay:
+        agent = Agent(settings(relay.url, video={"always_on": True}))
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.timeout(DEADLINE_S):
+                await agent.run()
+
+    assert caught.group_contains(CameraHung)
+
+
+@pytest.mark.parametrize(
+    ("video", "kind"),
+    [
+        ({"source": "synthetic"}, SyntheticSource),
+        ({"source": "container", "url": "/dev/video0"}, ContainerSource),
+        ({"source": "picamera"}, PiCamera),
+    ],
+)
+def test_the_source_is_the_one_that_was_asked_for(video: dict[str, Any], kind: type) -> None:
+    """Choosing opens nothing, so every source can be chosen anywhere."""
+    assert isinstance(choose_source(VideoSettings.model_validate(video)), kind)
+
+
+def test_auto_without_a_pi_camera_is_a_setting_to_change() -> None:
+    """One sentence names the setting, the reason and both ways out."""
+    if pi_camera_problem() is None:
+        pytest.skip("this machine has a Pi camera")
+    with pytest.raises(SettingsError) as caught:
+        Agent(settings("ws://127.0.0.1:1", video={"source": "auto"}))
+
+    (problem,) = caught.value.problems
+    assert problem.startswith("CAMAGENT_VIDEO__SOURCE=auto: ")
+    assert "container" in problem
+    assert "synthetic" in problem
+
+
+def test_only_wss_takes_certificates() -> None:
+    """A plain WebSocket has no TLS to set up."""
+    assert link_options(settings("ws://a")).tls is None
+    assert link_options(settings("wss://a")).tls is not None
+
+
+def test_the_link_gets_the_token_and_never_shows_it() -> None:
+    """The token is for the handshake's header, not for a log line."""
+    options = link_options(settings("ws://a", device_token="top-secret"))
+
+    assert options.device_token == "top-secret"
+    assert "top-secret" not in repr(options)
