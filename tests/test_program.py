@@ -14,6 +14,7 @@ import aiohttp
 import psutil
 import pytest
 
+from camagent import __version__
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, eventually
 
@@ -57,6 +58,39 @@ async def test_a_missing_setting_is_one_line_and_status_78() -> None:
     assert errors.startswith("camagent: CAMAGENT_DEVICE_ID is not set (the name under which")
 
 
+async def test_everything_wrong_is_told_and_no_secret_is() -> None:
+    """Each wrong setting has its line, by its name; what is right and secret stays unsaid."""
+    status, output, errors = await finished(
+        "--max-viewers=0",
+        CAMAGENT_SERVER_URL="http://me:top-secret@relay",
+        CAMAGENT_DEVICE_TOKEN="top-secret",
+        CAMAGENT_VIDEO__WIDTH_PX="7",
+    )
+
+    assert (status, output) == (78, "")
+    assert [line.partition("=")[0].partition(" is")[0] for line in errors.splitlines()] == [
+        "camagent: CAMAGENT_DEVICE_ID",
+        "camagent: CAMAGENT_SERVER_URL",
+        "camagent: CAMAGENT_MAX_VIEWERS",
+        "camagent: CAMAGENT_VIDEO__WIDTH_PX",
+    ]
+    assert "top-secret" not in errors
+
+
+async def test_a_certificate_that_is_none_is_a_wrong_setting(tmp_path: Path) -> None:
+    """What only opening the file shows is told like everything else."""
+    wrong = tmp_path / "ca.pem"
+    wrong.write_text("hello")
+    status, _, errors = await finished(
+        "--device-id=cam", "--server-url=wss://a", f"--server-ca-file={wrong}", *SYNTHETIC
+    )
+
+    assert status == 78
+    assert (
+        errors == f"camagent: CAMAGENT_SERVER_CA_FILE={wrong}: no certificate in PEM form in it\n"
+    )
+
+
 async def test_auto_without_a_pi_camera_says_what_to_do() -> None:
     """No test picture is shown by surprise: the start stops and names the ways out."""
     if "picamera2" in sys.modules:
@@ -71,18 +105,54 @@ async def test_auto_without_a_pi_camera_says_what_to_do() -> None:
 
 async def test_version_and_unknown_commands() -> None:
     """The program names its version, and what it does not know."""
-    assert (await finished("--version"))[1].startswith("camagent ")
+    assert (await finished("--version"))[:2] == (0, f"camagent {__version__}\n")
     status, _, errors = await finished("fly")
     assert status == 2
     assert "no command 'fly'" in errors
+    assert "demo" in errors
+
+
+async def test_help_names_commands_and_options() -> None:
+    """Whoever asks learns of the demo, of env files and of every setting."""
+    status, output, _ = await finished("--help")
+
+    assert status == 0
+    for told in ("demo", "--env-file", "--server-url", "--video.width-px"):
+        assert told in output
+
+
+async def test_an_option_that_does_not_exist_is_refused() -> None:
+    """A slip on the command line is no start without it."""
+    status, _, errors = await finished("--max-viewer-count", "3", *SYNTHETIC)
+
+    assert status == 2
+    assert "--max-viewer-count" in errors
 
 
 async def test_an_env_file_that_is_named_has_to_be_there(tmp_path: Path) -> None:
-    """A slip in its name is no start with defaults."""
+    """A slip in its name is no start with defaults, and a folder is no file."""
     status, _, errors = await finished("--env-file", str(tmp_path / "none.env"))
-
     assert status == 2
     assert "none.env is missing" in errors
+
+    status, _, errors = await finished(CAMAGENT_ENV_FILE=str(tmp_path))
+    assert status == 2
+    assert f"{tmp_path} is missing" in errors
+
+
+async def test_a_name_that_no_setting_has_is_a_warning() -> None:
+    """The agent runs, and the log names the setting that was perhaps meant."""
+    async with camagent(
+        "--device-id=cam", "--server-url=ws://127.0.0.1:9", *SYNTHETIC, CAMAGENT_MAX_VIEWER="3"
+    ) as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(DEADLINE_S):
+            first = (await process.stderr.readline()).decode()
+            second = (await process.stderr.readline()).decode()
+
+    assert "settings.unknown" in first
+    assert "did_you_mean=CAMAGENT_MAX_VIEWERS" in first
+    assert "agent.started" in second
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -122,11 +192,11 @@ async def is_demo_online(url: str) -> bool:
     found = re.fullmatch(r"(http://[^/]+)/#token=([^&]+)&device=demo-camera", url)
     assert found is not None, url
     headers = {"Authorization": f"Bearer {found.group(2)}"}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"{found.group(1)}/api/devices", headers=headers) as answer,
-    ):
-        devices = (await answer.json())["devices"]
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{found.group(1)}/healthz") as answer:
+            assert answer.status == 200
+        async with session.get(f"{found.group(1)}/api/devices", headers=headers) as answer:
+            devices = (await answer.json())["devices"]
     return [(one["device_id"], one["is_online"]) for one in devices] == [("demo-camera", True)]
 
 
@@ -162,3 +232,25 @@ async def test_the_demo_takes_another_port_when_its_own_is_taken() -> None:
             assert await is_demo_online(url)
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
+
+
+async def test_a_demo_without_its_relay_says_so_and_ends() -> None:
+    """When the relay is killed, nothing is left to show: status 1, and the reason in the log."""
+    async with camagent("demo", *SYNTHETIC) as process:
+        await read_url(process)
+        (relay,) = psutil.Process(process.pid).children()
+        relay.kill()
+        async with asyncio.timeout(DEADLINE_S):
+            _, errors = await process.communicate()
+
+    assert process.returncode == 1
+    assert "the relay stopped" in errors.decode()
+    assert "Traceback" not in errors.decode()
+
+
+async def test_a_demo_with_a_wrong_option_starts_nothing() -> None:
+    """Options are looked at before any process is started."""
+    status, output, errors = await finished("demo", "--max-viewers=0")
+
+    assert (status, output) == (78, "")
+    assert errors.startswith("camagent: CAMAGENT_MAX_VIEWERS=0: ")
