@@ -2,14 +2,17 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from camagent.settings import Settings, VideoSettings
+from server_stub.cli import _parser
 from server_stub.settings import RelaySettings
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -38,4 +41,67 @@ def test_every_setting_says_what_is_right(kind: type[BaseModel]) -> None:
 def test_files_that_it_shows_are_there() -> None:
     """Links to files of the repository lead somewhere."""
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (Path(__file__).parents[1] / target).exists(), target
+        assert (ROOT / target).exists(), target
+
+
+def as_told(default: Any) -> str:
+    """Write a default as the tables do."""
+    match default:
+        case SecretStr():
+            return default.get_secret_value()
+        case bool():
+            return str(default).lower()
+        case int() | float():
+            return f"{default:.15g}"
+        case None | ():
+            return "none"
+    return str(default)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix"),
+    [
+        (Settings, "CAMAGENT_"),
+        (VideoSettings, "CAMAGENT_VIDEO__"),
+        (RelaySettings, "CAMAGENT_RELAY_"),
+    ],
+)
+def test_every_default_is_as_told(kind: type[BaseModel], prefix: str) -> None:
+    """The tables' second column is what holds when nothing is set."""
+    for name, field in kind.model_fields.items():
+        if name == "video":
+            continue
+        row = re.search(rf"^\| `{prefix}{name.upper()}` \| ([^|]+) \|", README, re.MULTILINE)
+        assert row is not None, name
+        real = "required" if field.is_required() else as_told(field.default)
+        assert row[1].replace("never", "none") == real, name
+
+
+def test_every_event_that_it_explains_is_logged() -> None:
+    """Who looks for a line of the log by README's word for it finds it."""
+    sources = "".join(path.read_text() for path in ROOT.glob("camagent/**/*.py"))
+    events = set(re.findall(r"\b(?:agent|capture|link|session|settings)\.[a-z_]{4,}\b", README))
+
+    assert "session.closed" in events
+    assert {event for event in events if f'"{event}"' not in sources} == set()
+
+
+def test_every_target_that_it_names_can_be_made() -> None:
+    """Each `make` word is a target, and each benchmark a file."""
+    makefile = (ROOT / "Makefile").read_text()
+    lines = re.findall(r"^ {4}(?:\w+=\S+ )?make ([a-z\- ]+?)(?:  |$)", README, re.MULTILINE)
+    targets = {word for line in lines for word in line.split()}
+
+    assert {"demo", "test", "lint", "types"} <= targets
+    assert {target for target in targets if f"\n{target}:" not in makefile} == set()
+    for bench in re.findall(r"bench-(\w+)", README):
+        assert (ROOT / f"tests/bench/bench_{bench}.py").exists(), bench
+
+
+def test_every_command_of_the_relay_can_be_given() -> None:
+    """What the relay's examples print is what its command line takes."""
+    examples = re.findall(r"^ +camagent-relay (.+?)(?:  +#.*)?$", README, re.MULTILINE)
+    assert len(examples) >= 5
+
+    for example in examples:
+        assert _parser().parse_known_args(example.split())[0].command, example
