@@ -3,12 +3,18 @@
 import sys
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.configuration import EX_CONFIG
 from camagent.errors import SettingsError
 from camagent.logs import configure_logs
-from server_stub.cli import CommandFailed, run_command
+
+try:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from server_stub.cli import CommandFailed, run_command
+except ModuleNotFoundError as missing:
+    # An agent is installed without what only a relay needs.
+    sys.exit(f"camagent-relay: {missing.name} is missing; pip install 'camagent[server]'")
 
 log = structlog.get_logger("server_stub")
 

@@ -307,3 +307,15 @@ def test_a_slip_of_the_pen_is_said(relay_program: Program) -> None:
     with relay_program.serving("--host", "127.0.0.1", "--port", "0", **names) as process:
         assert process.stdout is not None
         assert "CAMAGENT_RELAY_HELLO_DEADLINE_S" in process.stdout.readline()
+
+
+def test_an_agents_installation_is_told_what_a_relay_needs() -> None:
+    """Without the relay's packages the program says how to get them, in one line."""
+    script = "import sys; sys.modules['aiohttp'] = None; import server_stub.__main__"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    told = "camagent-relay: aiohttp is missing; pip install 'camagent[server]'"
+    assert done.stderr.splitlines() == [told]
