@@ -5,7 +5,6 @@ may. A message is one JSON object of `type`, `ts`, `payload` and, where a reply 
 request, `request_id`. Fields that a newer peer adds are ignored. Everything here is pure.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
@@ -23,7 +22,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from camagent.errors import MalformedMessage
 
@@ -443,8 +442,9 @@ def _place(problem: ErrorDetails) -> str:
 
 def _request_id(text: str | bytes) -> str | None:
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
+        # Read as strictly as the message was: half of a character could not be written again.
+        message = from_json(text)
+    except ValueError:
         return None
     value = message.get("request_id") if isinstance(message, Mapping) else None
     return value if isinstance(value, str) and len(value) <= _LONGEST_REQUEST_ID else None

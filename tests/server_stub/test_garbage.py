@@ -57,9 +57,11 @@ payloads = st.fixed_dictionaries(
         "extra": json_values,
     },
 )
+# JSON can write half of a character, which is no text.
+request_ids = st.text(max_size=140) | st.just("\ud800")
 messages = st.fixed_dictionaries(
     {"type": st.sampled_from(KINDS) | st.text(max_size=10), "payload": payloads | json_values},
-    optional={"ts": st.just(TS) | json_values, "request_id": st.text(max_size=140) | json_values},
+    optional={"ts": st.just(TS) | json_values, "request_id": request_ids | json_values},
 )
 good_messages = st.fixed_dictionaries(
     {"type": st.sampled_from(KINDS), "ts": st.just(TS), "payload": payloads},
