@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ SERVER_ERROR = 1011
 
 _MOST_WAITING = 64
 _MOST_WAITING_BYTES = 256 * 1024
+_ROOM_BYTES = 16 * 1024  # where asyncio lets a paused writer go on: below it nobody waits
 _SEND_DEADLINE_S = 10.0
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
@@ -56,11 +57,12 @@ class Connection:
         self._websocket = websocket
         self._transport = transport
         self._limits = limits
-        self._outbox: deque[str | _Close] = deque()
+        self._outbox: deque[bytes | _Close] = deque()
         self._waiting_bytes = 0
         self._more = asyncio.Event()
         self._is_closing = False
         self._is_aborted = False
+        self._is_stuck = False
         self._allowance = float(limits.messages_at_once)
         self._counted_at_s = time.monotonic()
 
@@ -74,17 +76,26 @@ class Connection:
         """True when nothing can be sent any more, not even a goodbye."""
         return self._is_aborted or self._websocket.closed
 
+    @property
+    def is_stuck(self) -> bool:
+        """True once the client was cut off because it took no message."""
+        return self._is_stuck
+
     def send(self, message: Message) -> None:
-        """Queue `message`; never blocks. A client that reads nothing is cut off, not waited for."""
+        """Send `message`, or queue it behind others; never blocks.
+
+        A client that reads nothing is cut off, not waited for.
+        """
         if self._is_closing:
             return
-        text = encode(message)
+        text = encode(message).encode()
+        if not self._outbox and self._sent_at_once(text):
+            return
         self._waiting_bytes += len(text)
         self._outbox.append(text)
         self._more.set()
         if len(self._outbox) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES:
-            log.warning("connection.stuck", waiting=len(self._outbox), bytes=self._waiting_bytes)
-            self._abort()
+            self._cut_off()
 
     def send_error(self, text: str, *, request_id: str | None = None) -> None:
         """Tell the client what could not be done."""
@@ -148,12 +159,26 @@ class Connection:
                     return
                 self._waiting_bytes -= len(item)
                 async with asyncio.timeout(_SEND_DEADLINE_S):
-                    await self._websocket.send_str(item)
+                    await self._websocket.send_frame(item, WSMsgType.TEXT)
         except TimeoutError:
-            log.warning("connection.stuck", waiting=len(self._outbox), bytes=self._waiting_bytes)
-            self._abort()
+            self._cut_off()
         except ConnectionError:
             self._abort()
+
+    def _sent_at_once(self, text: bytes) -> bool:
+        """Send without waking the writer; false if the transport may make somebody wait."""
+        transport = self._transport
+        if transport is None or transport.get_write_buffer_size() + len(text) > _ROOM_BYTES:
+            return False
+        # Below its limits a transport takes everything, and aiohttp writes before it waits: the
+        # first step of the coroutine is all of it.
+        with closing(self._websocket.send_frame(text, WSMsgType.TEXT)) as sending:
+            try:
+                with suppress(StopIteration):
+                    sending.send(None)
+            except ConnectionError:
+                return False
+        return True
 
     async def _say_goodbye(self, close: _Close) -> None:
         async with asyncio.timeout(_SEND_DEADLINE_S):
@@ -162,7 +187,10 @@ class Connection:
     async def _receive(self) -> str | None:
         """Take one text, or None when the connection is over."""
         try:
-            message = await self._websocket.receive(timeout=self._limits.idle_timeout_s)
+            # Not aiohttp's own timeout: that starts anew with every pong, which a client's
+            # library sends whether or not its program is alive.
+            async with asyncio.timeout(self._limits.idle_timeout_s):
+                message = await self._websocket.receive()
         except TimeoutError:
             self.close(POLICY_VIOLATION, "silent for too long")
             return None
@@ -184,6 +212,11 @@ class Connection:
             return False
         self._allowance -= 1
         return True
+
+    def _cut_off(self) -> None:
+        log.warning("connection.stuck", waiting=len(self._outbox), bytes=self._waiting_bytes)
+        self._is_stuck = True
+        self._abort()
 
     def _abort(self) -> None:
         """Drop the socket: a polite close would wait for a client that does not read."""

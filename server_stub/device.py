@@ -74,13 +74,13 @@ async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
         relay.sessions.end_all_of(older, "device_disconnected")
     lease = None
     try:
-        lease = await relay.presence.register(device_id)
-        relay.record(relay.store.seen(device_id))
-        log.info("device.online", replaced=older is not None)
-        async for message in connection.messages(FROM_DEVICE):
-            await _take(relay, connection, lease, message)
+        with relay.sessions.held_by(connection, "device_disconnected"):
+            lease = await relay.presence.register(device_id)
+            relay.record(relay.store.seen(device_id))
+            log.info("device.online", replaced=older is not None)
+            async for message in connection.messages(FROM_DEVICE):
+                await _take(relay, connection, lease, message)
     finally:
-        relay.sessions.end_all_of(connection, "device_disconnected")
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
         relay.record(relay.store.seen(device_id))

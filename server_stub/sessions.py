@@ -3,7 +3,8 @@
 import asyncio
 import uuid
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -113,6 +114,20 @@ class Sessions:
         """End every session of a connection that is gone."""
         for session in tuple(self._of_connection.get(connection, ())):
             self.end(session, reason, ended_by=connection)
+
+    @contextmanager
+    def held_by(self, connection: Connection, reason: WatchEndReason) -> Iterator[None]:
+        """End every session of a connection with the block.
+
+        For `reason` if it went away, and as `error` if it failed by us or took no message.
+        """
+        try:
+            yield
+        except Exception:
+            self.end_all_of(connection, "error")
+            raise
+        finally:
+            self.end_all_of(connection, "error" if connection.is_stuck else reason)
 
     def forget_all(self, reason: WatchEndReason) -> None:
         """Write every session off without telling its ends, whose picture may go on."""

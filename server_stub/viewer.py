@@ -62,12 +62,12 @@ class _Viewer:
     async def serve(self) -> None:
         """Do what the viewer asks until its connection ends, and its sessions with it."""
         try:
-            async for message in self._connection.messages(FROM_VIEWER):
-                await self._take(message)
+            with self._relay.sessions.held_by(self._connection, "viewer_disconnected"):
+                async for message in self._connection.messages(FROM_VIEWER):
+                    await self._take(message)
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
-            self._relay.sessions.end_all_of(self._connection, "viewer_disconnected")
 
     async def _take(self, message: FromViewer) -> None:
         match message:

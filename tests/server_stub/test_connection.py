@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from websockets.exceptions import ConnectionClosed
 
+from camagent.signaling.messages import Offer, SignalOffer
 from server_stub.app import running
 from server_stub.auth import make_token
 from server_stub.connection import _fitting
@@ -22,6 +23,7 @@ from server_stub.relay import Relay
 from tests.server_stub.peers import (
     SECRET,
     TS,
+    Client,
     client,
     device,
     recorded,
@@ -45,6 +47,7 @@ NO_MESSAGES = {
     "no time": ('{"type": "heartbeat", "payload": {}}', "ts is missing"),
     "wrong time": ('{"type": "heartbeat", "payload": {}, "ts": 7}', "ts: should be"),
     "deep": ("[" * 30_000, "not JSON"),
+    "half a character": ('{"type": "heartbeat", "request_id": "\\ud800"}', "not JSON"),
 }
 
 
@@ -146,6 +149,23 @@ async def test_silence_ends_a_connection(tmp_path: Path) -> None:
         assert message["payload"] == {"message": "Device is offline"}
 
 
+async def test_a_pong_is_no_word(tmp_path: Path) -> None:
+    """A client whose WebSocket library answers while its program says nothing is gone as well."""
+    async with (
+        relay_at(tmp_path, idle_timeout_s=0.6) as relay,
+        device(relay) as cam,
+        task_running(_pong(cam)),
+    ):
+        assert await cam.ended() == (1008, "silent for too long")
+
+
+async def _pong(peer: Client) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await peer.websocket.pong()
+            await asyncio.sleep(0.05)  # much more often than the relay would wait
+
+
 class _DeafViewer:
     """A viewer that speaks WebSocket by hand, so that it can refrain from reading."""
 
@@ -210,9 +230,33 @@ async def test_a_viewer_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             slowest_s = max(slowest_s, time.monotonic() - asked_at_s)
             if message["type"] == "watch_ended":
                 break
-        assert message["payload"] == {"session_id": session_id, "reason": "viewer_disconnected"}
+        assert message["payload"] == {"session_id": session_id, "reason": "error"}
         assert slowest_s < 1
-        assert (await recorded(relay, session_id)).reason == "viewer_disconnected"
+        assert (await recorded(relay, session_id)).reason == "error"
+
+
+async def test_what_there_is_room_for_goes_out_at_once(relay: Relay) -> None:
+    """Neither a task nor another turn of the loop stands between a message and its socket."""
+    async with device(relay) as cam:
+        connection = relay.devices["cam"]
+        for number in range(3):
+            connection.send_error(f"{number}")
+        assert not connection._outbox
+        assert [await cam.error() for _ in range(3)] == ["0", "1", "2"]
+
+
+async def test_messages_keep_their_order(relay: Relay) -> None:
+    """A small message does not pass a large one that has to wait."""
+    async with device(relay) as cam:
+        connection = relay.devices["cam"]
+        offer = SignalOffer.Payload(session_id="s", sdp=Offer(sdp="x" * 20_000))
+        for number in range(5):
+            connection.send(SignalOffer(request_id=f"{number}", payload=offer))
+            connection.send_error("small", request_id=f"{number}")
+        assert connection._outbox
+        came = [await cam.receive() for _ in range(10)]
+        assert [message["request_id"] for message in came] == list("0011223344")
+        assert [message["type"] for message in came] == ["signal_offer", "error"] * 5
 
 
 async def test_clients_that_vanish_at_the_door_leave_nothing(
@@ -267,6 +311,21 @@ async def test_a_fault_ends_only_its_own_connection(
         await user.send("signal_offer", {"session_id": session_id, "sdp": OFFER})
         assert (await cam.payload("signal_offer"))["session_id"] == session_id
         await watch(user, cam)
+
+
+async def test_a_fault_ends_its_sessions_as_an_error(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever shared a session with a connection that a fault of ours ended is told the truth."""
+    async with device(relay) as cam, viewer(relay) as user:
+        session_id = await watch(user, cam)
+        monkeypatch.setattr(relay.sessions, "forward", None)
+        await user.send("signal_offer", {"session_id": session_id, "sdp": OFFER})
+        assert await user.ended() == (1011, "server error")
+        ended = await cam.payload("watch_ended")
+        assert ended == {"session_id": session_id, "reason": "error"}
+        assert (await recorded(relay, session_id)).reason == "error"
+        await cam.nothing_came()
 
 
 async def test_a_fault_after_the_cut_leaves_no_task(
