@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,7 +25,6 @@ SERVER_ERROR = 1011
 
 _MOST_WAITING = 64
 _MOST_WAITING_BYTES = 256 * 1024
-_ROOM_BYTES = 16 * 1024  # where asyncio lets a paused writer go on: below it nobody waits
 _SEND_DEADLINE_S = 10.0
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
@@ -82,15 +81,10 @@ class Connection:
         return self._is_stuck
 
     def send(self, message: Message) -> None:
-        """Send `message`, or queue it behind others; never blocks.
-
-        A client that reads nothing is cut off, not waited for.
-        """
+        """Queue `message`; never blocks. A client that reads nothing is cut off, not waited for."""
         if self._is_closing:
             return
         text = encode(message).encode()
-        if not self._outbox and self._sent_at_once(text):
-            return
         self._waiting_bytes += len(text)
         self._outbox.append(text)
         self._more.set()
@@ -164,21 +158,6 @@ class Connection:
             self._cut_off()
         except ConnectionError:
             self._abort()
-
-    def _sent_at_once(self, text: bytes) -> bool:
-        """Send without waking the writer; false if the transport may make somebody wait."""
-        transport = self._transport
-        if transport is None or transport.get_write_buffer_size() + len(text) > _ROOM_BYTES:
-            return False
-        # Below its limits a transport takes everything, and aiohttp writes before it waits: the
-        # first step of the coroutine is all of it.
-        with closing(self._websocket.send_frame(text, WSMsgType.TEXT)) as sending:
-            try:
-                with suppress(StopIteration):
-                    sending.send(None)
-            except ConnectionError:
-                return False
-        return True
 
     async def _say_goodbye(self, close: _Close) -> None:
         async with asyncio.timeout(_SEND_DEADLINE_S):
