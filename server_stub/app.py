@@ -81,9 +81,13 @@ async def serve_until_asked(settings: RelaySettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     async with running(settings) as relay:
-        log.info("relay.listening", url=f"http://{settings.host}:{relay.port}")
+        log.info("relay.listening", url=_url(settings.host, relay.port))
         await asked.wait()
         log.info("relay.stopping", sessions=len(relay.sessions), devices=len(relay.devices))
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -39,17 +39,18 @@ def run_command(arguments: Sequence[str]) -> None:
     """
     chosen, rest = _parser().parse_known_args(arguments)
     if chosen.command == "serve":
-        _serve(_read(RelaySettings, rest))
+        _serve(_read(RelaySettings, chosen, rest))
     elif chosen.command == "token":
-        secret = _read(RelaySettings, rest).jwt_secret.get_secret_value()
+        secret = _read(RelaySettings, chosen, rest).jwt_secret.get_secret_value()
         print(make_token(secret, chosen.user, chosen.valid_for_h * 3600))
     else:
-        settings = _read(StoreSettings, rest)
+        settings = _read(StoreSettings, chosen, rest)
         asyncio.run(_with_store(settings, lambda store: chosen.act(store, chosen)))
 
 
-def _read(kind: type[S], arguments: Sequence[str]) -> S:
-    return read_settings(kind, arguments=arguments, program="camagent-relay", env_file=_env_file())
+def _read(kind: type[S], chosen: argparse.Namespace, rest: Sequence[str]) -> S:
+    program = f"camagent-relay {chosen.command}"
+    return read_settings(kind, arguments=rest, program=program, env_file=_env_file())
 
 
 def _serve(settings: RelaySettings) -> None:
@@ -71,7 +72,7 @@ async def _with_store(settings: StoreSettings, act: Callable[[Store], Awaitable[
         except DeviceExists as error:
             raise CommandFailed(f"the device {error} exists already") from error
         except DeviceUnknown as error:
-            raise CommandFailed(f"there is no device {error}; add it first") from error
+            raise CommandFailed(f"there is no device {error}") from error
 
 
 async def _add(store: Store, chosen: argparse.Namespace) -> None:
@@ -95,7 +96,10 @@ async def _remove(store: Store, chosen: argparse.Namespace) -> None:
 
 
 async def _grant(store: Store, chosen: argparse.Namespace) -> None:
-    await store.grant(chosen.user, chosen.device)
+    try:
+        await store.grant(chosen.user, chosen.device)
+    except DeviceUnknown as error:
+        raise CommandFailed(f"there is no device {error}; add it first") from error
 
 
 async def _revoke(store: Store, chosen: argparse.Namespace) -> None:
@@ -110,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         "the command (camagent-relay serve --port 8001).",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("serve", help="run the relay")
+    # Its help is that of the settings, which are read elsewhere.
+    commands.add_parser("serve", help="run the relay", add_help=False)
 
     device = commands.add_parser("device", help="devices: add, list, remove")
     actions = device.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -147,7 +152,10 @@ def _device_id(text: str) -> str:
 
 
 def _hours(text: str) -> float:
-    hours = float(text)
+    try:
+        hours = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours") from None
     if not 0 < hours <= _LONGEST_TOKEN_H:
         raise argparse.ArgumentTypeError(f"a token is valid for up to {_LONGEST_TOKEN_H} hours")
     return hours

@@ -1,9 +1,11 @@
 """What an operator of the relay may change."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
+from redis.asyncio import ConnectionPool
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -11,10 +13,17 @@ from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
-UrlList = Annotated[tuple[str, ...], NoDecode]
+UrlList = Annotated[
+    tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=16), NoDecode
+]
 
 _SHORTEST_SECRET = 32
 _REDIS_SCHEMES = ("redis://", "rediss://", "unix://")
+# RFC 7064 and 7065. A browser makes no peer connection at all if one URL is written otherwise.
+_ICE_URLS = {
+    "stun_urls": re.compile(r"stuns?:[^\s/?]+"),
+    "turn_urls": re.compile(r"turns?:[^\s/?]+(\?transport=(udp|tcp))?"),
+}
 
 
 class StoreSettings(EnvironmentSettings):
@@ -90,7 +99,10 @@ class RelaySettings(StoreSettings):
         default=8 * 3600.0, description="seconds after which a watch session ends; default 28800"
     )
     messages_per_second: float = Field(
-        default=50.0, gt=0, description="what one connection may send in the long run; default 50"
+        default=50.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="what one connection may send in the long run; default 50",
     )
     messages_at_once: int = Field(
         default=200, ge=1, description="what one connection may send in a burst; default 200"
@@ -103,10 +115,19 @@ class RelaySettings(StoreSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("stun_urls", "turn_urls")
+    @classmethod
+    def _are_ice_urls(cls, urls: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        assert info.field_name is not None
+        for url in urls:
+            if not _ICE_URLS[info.field_name].fullmatch(url):
+                raise ValueError(f"{url!r} is no such URL")
+        return urls
+
     @field_validator("redis_url")
     @classmethod
     def _is_redis_url(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(_REDIS_SCHEMES):
+        if url is not None and not _opens_redis(url.get_secret_value()):
             raise ValueError("no Redis URL")
         return url
 
@@ -122,3 +143,13 @@ class RelaySettings(StoreSettings):
         if self.turn_urls and self.turn_secret is None:
             raise ValueError("CAMAGENT_RELAY_TURN_URLS needs CAMAGENT_RELAY_TURN_SECRET as well")
         return self
+
+
+def _opens_redis(url: str) -> bool:
+    """Tell whether redis can make a connection of `url`, options included; none is opened."""
+    try:
+        pool = ConnectionPool.from_url(url)
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError):
+        return False
+    return url.startswith(_REDIS_SCHEMES)

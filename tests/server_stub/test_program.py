@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from server_stub.auth import read_token
 from server_stub.cli import CommandFailed, run_command
 from server_stub.settings import RelaySettings
+from tests.conftest import missing
 from tests.server_stub.peers import SECRET, relay_settings
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +111,16 @@ def _url_of(process: "subprocess.Popen[str]") -> str:
         ({"idle_timeout_s": 0}, "greater than 0"),
         ({"longest_session_s": "inf"}, "finite"),
         ({"turn_urls": "turn:turn.example.com"}, "CAMAGENT_RELAY_TURN_SECRET"),
+        ({"turn_urls": "turn.example.com:3478", "turn_secret": "s"}, "no such URL"),
+        ({"turn_urls": "turn:a?transport=sctp", "turn_secret": "s"}, "no such URL"),
+        ({"stun_urls": "stun:a:3478,turn:b:3478"}, "'turn:b:3478' is no such URL"),
+        ({"stun_urls": "stun://a:3478"}, "no such URL"),
+        ({"stun_urls": ",".join(["stun:a"] * 17)}, "at most 16 items"),
         ({"redis_url": "localhost:6379"}, "no Redis URL"),
+        ({"redis_url": "redis://localhost:port"}, "no Redis URL"),
+        ({"redis_url": "redis://localhost/0?nonsense=1"}, "no Redis URL"),
+        ({"redis_url": "redis://localhost/0?socket_timeout=soon"}, "no Redis URL"),
+        ({"messages_per_second": "inf"}, "finite"),
         ({"database_url": "relay.db"}, "no database URL"),
         ({"log_level": "loud"}, "'debug', 'info', 'warning' or 'error'"),
         ({"messages_at_once": 0}, "greater than or equal to 1"),
@@ -207,9 +217,10 @@ def test_rights_are_granted_and_revoked(command: Callable[..., str]) -> None:
 def test_what_is_unknown_or_there_already_is_said(command: Callable[..., str]) -> None:
     """A command that cannot be carried out names what is in its way."""
     command("device", "add", "cam")
-    for arguments in (["grant", "user", "nobody"], ["device", "remove", "nobody"]):
-        with pytest.raises(CommandFailed, match="there is no device nobody; add it first"):
-            command(*arguments)
+    with pytest.raises(CommandFailed, match=r"^there is no device nobody; add it first$"):
+        command("grant", "user", "nobody")
+    with pytest.raises(CommandFailed, match=r"^there is no device nobody$"):
+        command("device", "remove", "nobody")
     with pytest.raises(CommandFailed, match="the device cam exists already"):
         command("device", "add", "cam")
 
@@ -250,6 +261,7 @@ def test_tokens_are_signed(relay_program: Program) -> None:
         ["token", ""],
         ["token", "user", "--valid-for-h", "-1"],
         ["token", "user", "--valid-for-h", "nan"],
+        ["token", "user", "--valid-for-h", "soon"],
         ["token", "user", "--valid-for-h", "1e9"],
         ["device", "list", "--colour", "blue"],
         ["dance"],
@@ -263,7 +275,24 @@ def test_wrong_arguments_are_refused(
     with pytest.raises(SystemExit) as refused:
         command(*arguments)
     assert refused.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: camagent-relay")
+    said = capsys.readouterr().err
+    assert said.startswith("usage: camagent-relay")
+    assert "_hours" not in said
+
+
+def test_help_of_serve_is_that_of_the_settings(
+    command: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every setting stands there as an option, with what would be right."""
+    with pytest.raises(SystemExit) as left:
+        command("serve", "--help")
+    assert left.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: camagent-relay serve ")
+    for name, field in RelaySettings.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in said
+        assert field.description is not None
+        assert "".join(field.description.split()) in "".join(said.split())  # lines are wrapped
 
 
 # Serving
@@ -280,6 +309,16 @@ def test_it_serves_until_asked_to_stop(relay_program: Program) -> None:
         assert process.returncode == 0
         assert "relay.stopping" in output
         assert "Traceback" not in output
+
+
+def test_the_url_in_the_log_can_be_opened(relay_program: Program) -> None:
+    """An IPv6 address stands in brackets there."""
+    with relay_program.serving("--host", "::1", "--port", "0", **JWT) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+    if "cannot listen" in line:
+        missing("this machine has no IPv6 loopback")
+    assert re.search(r"http://\[::1\]:\d+", line), line
 
 
 def test_a_crash_is_cleaned_up_after(relay_program: Program) -> None:
