@@ -1,5 +1,6 @@
 """Start of the `camagent` program: the command line, and what its failures exit with."""
 
+import os
 import sys
 
 import structlog
@@ -7,6 +8,7 @@ import structlog
 from camagent.cli import run_command
 from camagent.configuration import EX_CONFIG
 from camagent.errors import AgentError, SettingsError
+from camagent.journal import is_journal
 from camagent.logs import configure_logs
 
 log = structlog.get_logger("camagent")
@@ -15,12 +17,14 @@ log = structlog.get_logger("camagent")
 def main() -> None:
     """Run the command; exit with 0 if asked to stop, 1 if it failed, 78 if a setting is wrong."""
     configure_logs("auto", "info")
+    # The journal takes a line for an error by this; elsewhere it would only be in the way.
+    as_error = "<3>" if is_journal(os.environ) else ""
     try:
         run_command(sys.argv[1:])
     except* SettingsError as group:
         for error in _leaves(group):
             for problem in getattr(error, "problems", ()):
-                sys.stderr.write(f"camagent: {problem}\n")
+                sys.stderr.write(f"{as_error}camagent: {problem}\n")
         sys.exit(EX_CONFIG)
     except* AgentError as group:
         for error in _leaves(group):

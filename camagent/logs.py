@@ -1,25 +1,25 @@
-"""Log lines: coloured on a terminal, with priorities under systemd, JSON when asked.
+"""Log lines: coloured on a terminal, with fields under systemd, JSON when asked.
 
 An event is a dotted name with data, never a sentence. Names that smell of a secret are masked
 whatever their value. Standard-library loggers of the libraries go the same way.
 """
 
+import contextlib
 import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from camagent.journal import JournalHandler, escaped, is_journal, render_with_priority
+
 LogFormat = Literal["auto", "console", "journal", "json"]
 
 _SECRET = re.compile(r"token|secret|credential|password|authorization|jwt", re.IGNORECASE)
-
-# syslog priorities (RFC 5424, table 2), as journald reads them from a line's start.
-_PRIORITIES = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 
 
 def configure_logs(
@@ -42,13 +42,13 @@ def configure_logs(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler, rendering = _handler(chosen, environment)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendering(chosen),
+                *rendering,
             ],
         )
     )
@@ -58,24 +58,25 @@ def configure_logs(
 
 
 def _choose(environment: Mapping[str, str]) -> LogFormat:
-    if environment.get("JOURNAL_STREAM"):
-        return "journal"
-    return "console"
+    return "journal" if is_journal(environment) else "console"
 
 
-def _rendering(log_format: LogFormat) -> list[Processor]:
+def _handler(
+    log_format: LogFormat, environment: Mapping[str, str]
+) -> tuple[logging.Handler, list[Processor]]:
+    """Give where lines go, and the last steps of their making."""
+    stream = logging.StreamHandler(sys.stderr)
     match log_format:
         case "json":
-            return [
+            return stream, [
                 structlog.processors.TimeStamper(fmt="iso", key="ts"),
                 structlog.processors.format_exc_info,
                 structlog.processors.JSONRenderer(),
             ]
         case "journal":
-            # The journal stamps each line itself.
-            return [structlog.processors.format_exc_info, _render_for_the_journal]
+            return _journal_handler(stream, environment)
         case _:
-            return [
+            return stream, [
                 structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
                 _escape_controls,
                 structlog.dev.ConsoleRenderer(
@@ -86,6 +87,19 @@ def _rendering(log_format: LogFormat) -> list[Processor]:
                     exception_formatter=structlog.dev.plain_traceback,
                 ),
             ]
+
+
+def _journal_handler(
+    stream: logging.Handler, environment: Mapping[str, str]
+) -> tuple[logging.Handler, list[Processor]]:
+    """Speak to the journal itself; where its socket is out of reach, by the stream it reads."""
+    # The journal stamps each line itself.
+    before = [structlog.processors.format_exc_info]
+    if is_journal(environment):
+        with contextlib.suppress(OSError):
+            handler = JournalHandler()
+            return handler, [*before, handler.send]
+    return stream, [*before, render_with_priority]
 
 
 def _mask_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
@@ -107,31 +121,5 @@ def _escape_controls(_logger: WrappedLogger, _name: str, event: EventDict) -> Ev
     for key, value in event.items():
         if isinstance(value, str):
             # The renderer quotes values with white space in them itself, but not the event.
-            event[key] = _escaped(value, keep="" if key == "event" else "\t\r\n")
+            event[key] = escaped(value, keep="" if key == "event" else "\t\r\n")
     return event
-
-
-def _escaped(text: str, *, keep: str = "") -> str:
-    return "".join(
-        letter if letter.isprintable() or letter in keep else ascii(letter)[1:-1] for letter in text
-    )
-
-
-def _render_for_the_journal(
-    _logger: WrappedLogger, _name: str, event: MutableMapping[str, object]
-) -> str:
-    level = str(event.pop("level", "info"))
-    trace = event.pop("exception", None)
-    # Whoever chose a value must not be able to start a line of their own.
-    words = [
-        _escaped(str(event.pop("event", ""))),
-        *(f"{key}={_plain(event[key])}" for key in event),
-    ]
-    lines = [" ".join(words), *(str(trace).splitlines() if trace else ())]
-    priority = _PRIORITIES.get(level, 6)
-    return "\n".join(f"<{priority}>{line}" for line in lines)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return repr(text) if not text or " " in text or not text.isprintable() else text

@@ -9,7 +9,7 @@ import sys
 import pytest
 import structlog
 
-from camagent.logs import configure_logs
+from camagent.logs import LogFormat, configure_logs
 
 SCRIPT = """
 import logging, sys, structlog
@@ -111,26 +111,26 @@ def test_each_level_has_its_priority(
     monkeypatch: pytest.MonkeyPatch, level: str, priority: int
 ) -> None:
     """The journal gets the numbers that syslog gives to the levels."""
-    told = write(monkeypatch, level, journal_stream="8:12345")
+    told = write(monkeypatch, level, log_format="journal")
 
     assert told == f"<{priority}>some.event\n"
 
 
 def test_without_a_journal_lines_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """`auto` takes the console, without colours where nobody could see them."""
-    told = write(monkeypatch, "info", journal_stream="")
+    told = write(monkeypatch, "info", log_format="auto")
 
     assert "[info     ] some.event" in told
 
 
-def write(monkeypatch: pytest.MonkeyPatch, level: str, *, journal_stream: str) -> str:
-    """Log one event in the format that `auto` chooses."""
+def write(monkeypatch: pytest.MonkeyPatch, level: str, *, log_format: LogFormat) -> str:
+    """Log one event where there is no journal."""
     root, ours = logging.getLogger(), logging.getLogger("camagent")
     before = root.handlers[:], root.level, ours.level, structlog.get_config()
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     try:
-        configure_logs("auto", "debug", environment={"JOURNAL_STREAM": journal_stream})
+        configure_logs(log_format, "debug", environment={})
         # A name of its own each time: loggers keep what they were first configured with.
         structlog.get_logger(f"camagent.{level}").log(getattr(logging, level.upper()), "some.event")
     finally:
