@@ -1,33 +1,39 @@
 """Builds every part of the agent, and runs them until one fails or somebody says stop."""
 
 import asyncio
+import os
 import signal
-import ssl
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import structlog
 
 from camagent import __version__
-from camagent.errors import SettingsError
 from camagent.media.capture import Capture, CaptureState
-from camagent.media.container import ContainerSource
-from camagent.media.encoder import EncoderOptions
-from camagent.media.frame import VideoSource
-from camagent.media.picamera import PiCamera, pi_camera_problem
-from camagent.media.synthetic import SyntheticSource
-from camagent.presence import describe_device
-from camagent.settings import Settings, VideoSettings
+from camagent.media.finding import find_pi_camera
+from camagent.media.picamera import PiCamera
+from camagent.metrics import Figures, served
+from camagent.notify import Notifier
+from camagent.presence import describe_device, processor_temperature
+from camagent.privacy import SWITCHED_OFF, InUseLight, KillSwitch
+from camagent.service import Condition, Service
+from camagent.settings import Settings
 from camagent.signaling.backoff import backoff
-from camagent.signaling.link import Link, LinkOptions
+from camagent.signaling.lifecycle import LinkState
+from camagent.signaling.link import Link
 from camagent.signaling.messages import DevicePresence
 from camagent.signaling.router import Router
 from camagent.webrtc.peer import warm_up
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
+from camagent.wiring import choose_source, link_options
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_CAMERA_RETRY_DELAY_S = 30.0
+_STOP_DEADLINE_S = 4.0
 _CAMERA_WORDS = {
     CaptureState.IDLE: "idle",
     CaptureState.STARTING: "starting",
@@ -40,11 +46,19 @@ _CAMERA_WORDS = {
 class Agent:
     """One device: its camera, its link and its viewers.
 
+    `notifier` is the line to systemd; in `runtime_folder` lies the agent's own status.
+
     Raises:
-        SettingsError: the camera or a certificate that the settings name cannot be used.
+        SettingsError: the camera, a certificate or a light that the settings name cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        notifier: Notifier | None = None,
+        runtime_folder: Path | None = None,
+    ) -> None:
         structlog.contextvars.bind_contextvars(device_id=settings.device_id)
         self._source = choose_source(settings.video)
         self._capture = Capture(
@@ -65,6 +79,19 @@ class Agent:
         )
         self._link = Link(link_options(settings), Router(self._registry), self._describe)
         self._registry.send = self._link.send
+        self._service = Service(
+            device_id=settings.device_id,
+            server_url=settings.server_url,
+            parts={"link": self._link.progress, "camera": self._capture.progress},
+            describe=self._condition,
+            notifier=notifier or Notifier({}),
+            folder=runtime_folder,
+        )
+        self._light = InUseLight(settings.in_use_led) if settings.in_use_led else None
+        self._kill_switch: KillSwitch | None = None
+        if settings.kill_switch_file is not None:
+            self._kill_switch = KillSwitch(settings.kill_switch_file, self._switch)
+        self._metrics_at = settings.metrics_host, settings.metrics_port
         self._asked_to_stop = asyncio.Event()
 
     @property
@@ -89,101 +116,133 @@ class Agent:
     async def run(self) -> None:
         """Serve viewers until `stop`; a part that fails ends all of them with its error."""
         log.info("agent.started", version=__version__, source=self._source.name)
-        async with asyncio.TaskGroup() as tasks:
+        if self._kill_switch is not None:
+            # Before anybody can ask for a picture.
+            self._kill_switch.look()
+        async with self._shown(), self._metrics(), asyncio.TaskGroup() as tasks:
             parts = [
                 tasks.create_task(warm_up(), name="warm-up"),
                 tasks.create_task(self._capture.run(), name="capture"),
                 tasks.create_task(self._registry.run(), name="registry"),
                 tasks.create_task(self._link.run(), name="link"),
+                tasks.create_task(self._service.run(), name="service"),
+                tasks.create_task(self._settle(), name="settle"),
+                tasks.create_task(self._look_for_camera(), name="look-for-camera"),
             ]
+            if self._kill_switch is not None:
+                parts.append(tasks.create_task(self._kill_switch.run(), name="kill-switch"))
             await self._asked_to_stop.wait()
             log.info("agent.stopping", viewers=self._registry.viewer_count)
+            self._service.stopping()
             for part in parts:
                 part.cancel()
         log.info("agent.stopped")
 
+    async def _settle(self) -> None:
+        """Count as started once the server accepted us, or cannot be reached for now."""
+        await self._link.until_settled()
+        self._service.ready()
+
+    async def _look_for_camera(self) -> None:
+        """Find out before the first viewer does whether there is a camera."""
+        if isinstance(self._source, PiCamera) and (problem := await find_pi_camera()):
+            self._capture.suspect(problem)
+
+    @asynccontextmanager
+    async def _shown(self) -> AsyncIterator[None]:
+        """Put the light out before and after the block."""
+        if self._light is None:
+            yield
+            return
+        self._light.show(is_lit=False)
+        try:
+            yield
+        finally:
+            self._light.show(is_lit=False)
+
+    def _metrics(self) -> AbstractAsyncContextManager[None]:
+        host, port = self._metrics_at
+        return nullcontext() if port is None else served(host, port, self._figures)
+
     def _changed(self) -> None:
         self._link.presence_changed()
+        self._service.changed()
+        if self._light is not None:
+            self._light.show(is_lit=self._capture.is_open)
+
+    def _switch(self, is_off: bool) -> None:  # noqa: FBT001 - it is the switch's position
+        self._capture.bar(is_barred=is_off)
+        if is_off:
+            self._registry.close_doors(SWITCHED_OFF)
+        else:
+            self._registry.open_doors()
+        self._changed()
+
+    @property
+    def _camera(self) -> str:
+        if self._kill_switch is not None and self._kill_switch.is_on:
+            return "off"
+        if self._capture.problem is not None:
+            return "error"
+        return _CAMERA_WORDS[self._capture.state]
 
     def _describe(self) -> DevicePresence.Payload:
         return describe_device(
-            camera=_CAMERA_WORDS[self._capture.state],
+            camera=self._camera,
             camera_problem=self._capture.problem,
             viewers=self._registry.viewer_count,
         )
 
+    def _condition(self) -> Condition:
+        return Condition(
+            is_online=self._link.state is LinkState.ACTIVE,
+            problem=self._link.problem,
+            camera=self._camera,
+            camera_problem=self._capture.problem,
+            viewers=self._registry.viewer_count,
+            bytes_encoded=self._capture.hub.bytes_published,
+            temperature=processor_temperature(),
+        )
+
+    def _figures(self) -> Figures:
+        totals, hub = self._registry.totals(), self._capture.hub
+        return Figures(
+            is_online=self._link.state is LinkState.ACTIVE,
+            connections=self._link.connections,
+            viewers=self._registry.viewer_count,
+            sessions_ended=dict(totals.ended),
+            sent_frames=totals.frames,
+            sent_bytes=totals.bytes,
+            dropped_frames=totals.frames_dropped,
+            encoded_frames=hub.frames_published,
+            encoded_bytes=hub.bytes_published,
+            keyframes_forced=hub.keyframes_forced,
+            camera_is_open=self._capture.is_open,
+            camera_restarts=self._capture.restarts,
+            temperature=processor_temperature(),
+        )
+
 
 async def run_agent(settings: Settings) -> None:
-    """Run an agent until SIGTERM or SIGINT."""
-    agent = Agent(settings)
+    """Run an agent until SIGTERM or SIGINT, as a service where systemd started it."""
+    runtime_folder = os.environ.get("RUNTIME_DIRECTORY")
+    agent = Agent(
+        settings,
+        notifier=Notifier(),
+        runtime_folder=Path(runtime_folder) if runtime_folder else None,
+    )
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        agent.stop()
+        loop.call_later(_STOP_DEADLINE_S, _abandon)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, agent.stop)
+        loop.add_signal_handler(number, stop)
     await agent.run()
 
 
-def choose_source(video: VideoSettings) -> VideoSource:
-    """Pick where pictures come from; `auto` is the Pi camera or an error, never a surprise.
-
-    Raises:
-        SettingsError: `auto` found no camera.
-    """
-    options = EncoderOptions(
-        width_px=video.width_px,
-        height_px=video.height_px,
-        frames_per_second=video.frames_per_second,
-        bitrate_bps=video.bitrate_bps,
-        keyframe_interval_s=video.keyframe_interval_s,
-    )
-    match video.source:
-        case "synthetic":
-            return SyntheticSource(options)
-        case "container":
-            assert video.url is not None, "settings see to it"
-            return ContainerSource(options, url=video.url.get_secret_value())
-        case "auto":
-            if problem := pi_camera_problem():
-                otherwise = "a USB or RTSP camera (container) or a test picture (synthetic)"
-                raise SettingsError(
-                    [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
-                )
-    return PiCamera(options, camera_number=video.camera_number)
-
-
-def link_options(settings: Settings) -> LinkOptions:
-    """Tell the link what it needs of the settings.
-
-    Raises:
-        SettingsError: a certificate file holds no usable certificate.
-    """
-    token = settings.device_token
-    return LinkOptions(
-        url=settings.server_url,
-        device_id=settings.device_id,
-        device_token=token.get_secret_value() if token else None,
-        tls=_tls(settings) if settings.server_url.startswith("wss:") else None,
-        heartbeat_interval_s=settings.heartbeat_interval_s,
-        presence_interval_s=settings.presence_interval_s,
-        first_retry_delay_s=settings.first_retry_delay_s,
-        longest_retry_delay_s=settings.longest_retry_delay_s,
-    )
-
-
-def _tls(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if settings.server_ca_file is not None:
-        try:
-            context.load_verify_locations(settings.server_ca_file)
-        except ssl.SSLError as error:
-            path = settings.server_ca_file
-            raise SettingsError(
-                [f"CAMAGENT_SERVER_CA_FILE={path}: no certificate in PEM form in it"]
-            ) from error
-    if settings.client_cert_file is not None:
-        try:
-            context.load_cert_chain(settings.client_cert_file, settings.client_key_file)
-        except ssl.SSLError as error:
-            path = settings.client_cert_file
-            problem = "no certificate in PEM form with its key (or see CAMAGENT_CLIENT_KEY_FILE)"
-            raise SettingsError([f"CAMAGENT_CLIENT_CERT_FILE={path}: {problem}"]) from error
-    return context
+def _abandon() -> None:
+    """End the process at once: whatever still hangs, such as a camera, would hold it for long."""
+    log.warning("agent.stop_abandoned", after_s=_STOP_DEADLINE_S)
+    os._exit(0)

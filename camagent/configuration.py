@@ -1,10 +1,11 @@
 """Reads a settings class from its sources, and says in one line what is wrong with each setting.
 
 Shared by the agent and the relay. Sources, the first that has a value wins: command line,
-environment, env file, default.
+environment, env file, systemd credential, default.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,12 @@ def read_settings(
         SystemExit: `--help`, or an option that does not exist.
     """
     try:
-        return kind(_cli_parse_args=list(arguments), _cli_prog_name=program, _env_file=env_file)
+        return kind(
+            _cli_parse_args=list(arguments),
+            _cli_prog_name=program,
+            _env_file=env_file,
+            _secrets_dir=os.environ.get("CREDENTIALS_DIRECTORY"),
+        )
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
         raise SettingsError([_sentence(kind, problem) for problem in problems]) from error

@@ -6,12 +6,14 @@
     ├── CameraError             no picture: absent, busy, stalled or without an encoder; tried again
     │   └── CameraHung          the camera's own code does not come back; the process restarts
     ├── LinkError               the WebSocket is unusable; reconnect
-    │   └── LinkRejected        the server refused this device; wait the longest delay
+    │   ├── LinkRejected        the server refused this device; wait the longest delay
+    │   └── ClockNotSet         no certificate can be checked before the clock is set; soon again
     ├── MalformedMessage        a text that is no message of the protocol; dropped, the link stays
     └── SessionError            one viewer's session is over; the others go on
         ├── NegotiationFailed   no usable offer arrived in time
         ├── ConnectFailed       descriptions agreed, ICE or DTLS did not come up
         ├── CameraUnavailable   the camera cannot serve the viewer now
+        ├── CameraSwitchedOff   somebody at the device does not want it to be watched
         ├── ViewerLost          the peer connection went away
         ├── SessionTooLong      the longest duration is over
         └── SessionEnded        somebody wished it so: the server, or this agent
@@ -19,6 +21,8 @@
 `LinkError` is caught in `signaling/link.py`, `CameraError` in `media/capture.py`, `SessionError` in
 `webrtc/registry.py`, `MalformedMessage` where a text is read, everything else in `__main__.py`.
 """
+
+import time
 
 
 class AgentError(Exception):
@@ -57,6 +61,16 @@ class LinkRejected(LinkError):
         self.code = code
 
 
+class ClockNotSet(LinkError):
+    """The server's certificate is not valid yet by the clock of this device."""
+
+    def __init__(self, now_s: float) -> None:
+        here = time.strftime("%Y-%m-%d %H:%M", time.gmtime(now_s))
+        super().__init__(
+            f"the clock is not set yet: here it is {here} UTC, before the server's certificate"
+        )
+
+
 class MalformedMessage(AgentError):
     """A text that is no message of this direction.
 
@@ -83,6 +97,10 @@ class ConnectFailed(SessionError):
 
 class CameraUnavailable(SessionError):
     """The camera cannot serve this viewer; the text is for the viewer to read."""
+
+
+class CameraSwitchedOff(SessionError):
+    """The kill switch is on; the text is for the viewer to read."""
 
 
 class ViewerLost(SessionError):

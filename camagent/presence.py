@@ -25,7 +25,7 @@ def describe_device(
     """
     return DevicePresence.Payload(
         battery=_battery(),
-        temperature=_temperature(),
+        temperature=processor_temperature(),
         recording=False,
         camera=camera,
         **({"camera_problem": camera_problem} if camera_problem else {}),
@@ -40,7 +40,7 @@ def _battery() -> int | None:
     return None if battery is None else max(0, min(100, round(battery.percent)))
 
 
-def _temperature() -> float | None:
+def processor_temperature() -> float | None:
     """Of the processor in degrees Celsius, if it is one that a processor can have."""
     sensors = _read(psutil.sensors_temperatures) or {}
     for name in _PROCESSOR_SENSORS:

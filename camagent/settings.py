@@ -167,6 +167,26 @@ class Settings(EnvironmentSettings):
     ice_transport_policy: Literal["all", "relay"] = Field(
         default="all", description="all, or relay to use TURN only; default all"
     )
+    kill_switch_file: Path | None = Field(
+        default=None,
+        description="the path of a file that keeps the camera off while it exists",
+    )
+    in_use_led: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$",
+        description="a name in /sys/class/leds, such as ACT: lit while the camera is open",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="1 to 65535, where Prometheus may ask for metrics; default: nowhere",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        description="the address that metrics are served on; default 127.0.0.1, this machine only",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error; default info"
     )
@@ -182,6 +202,12 @@ class Settings(EnvironmentSettings):
             with path.open("rb") as file:
                 file.read(1)
         return path
+
+    @field_validator("device_token", mode="before")
+    @classmethod
+    def _an_empty_one_is_none(cls, token: object) -> object:
+        # A credential's file has to be there even where there is no token.
+        return None if token == "" else token
 
     @field_validator("device_token")
     @classmethod

@@ -1,25 +1,33 @@
 """The agent in one piece, in this process, against a server that follows a script."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from camagent import __version__
-from camagent.agent import Agent, choose_source, link_options
+from camagent.agent import Agent
 from camagent.errors import CameraHung, SettingsError
 from camagent.media.capture import CaptureState
 from camagent.media.container import ContainerSource
 from camagent.media.frame import EncodedFrame, Encoding
 from camagent.media.picamera import PiCamera, pi_camera_problem
 from camagent.media.synthetic import SyntheticSource
+from camagent.notify import Notifier
+from camagent.privacy import InUseLight
 from camagent.settings import Settings, VideoSettings
+from camagent.signaling.messages import WATCH_ENDED, DeviceWatchRequest
+from camagent.status import find_status
+from camagent.wiring import choose_source, link_options
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, until
 
@@ -207,3 +215,86 @@ def test_the_link_gets_the_token_and_never_shows_it() -> None:
 
     assert options.device_token == "top-secret"
     assert "top-secret" not in repr(options)
+
+
+async def test_a_kill_switch_takes_the_camera_away_and_gives_it_back(tmp_path: Path) -> None:
+    """While the file lies there the camera is closed and reported off, even one that is always on."""
+    file = tmp_path / "camera-off"
+    file.touch()
+    async with server() as relay:
+        video = {"always_on": True}
+        agent = Agent(settings(relay.url, video=video, kill_switch_file=str(file)))
+        async with running(agent):
+            device = await relay.accepted()
+            await device.welcome([WATCH_ENDED])
+            assert (await device.receive("device_presence"))["payload"]["camera"] == "off"
+            request = DeviceWatchRequest.Payload(session_id="s", user_id="u")
+            await device.send(DeviceWatchRequest(payload=request))
+            refused = (await device.receive("watch_ended"))["payload"]
+            assert agent.capture.state is CaptureState.IDLE
+            assert not is_drawing()
+            file.unlink()
+            await until(lambda: agent.capture.state is CaptureState.LIVE)
+            file.touch()
+            await until(lambda: agent.capture.state is CaptureState.IDLE)
+
+    assert refused["message"] == "this camera is switched off where it stands"
+
+
+async def test_the_light_is_lit_while_the_camera_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From before the first picture until after the last, and never after the agent."""
+    led = tmp_path / "ACT"
+    led.mkdir()
+    for name, value in (("brightness", "7"), ("max_brightness", "1"), ("trigger", "mmc0")):
+        (led / name).write_text(value)
+    monkeypatch.setattr("camagent.agent.InUseLight", partial(InUseLight, leds=tmp_path))
+    async with server() as relay:
+        agent = Agent(settings(relay.url, in_use_led="ACT"))
+        async with running(agent):
+            await until(lambda: (led / "brightness").read_text() == "0")
+            with agent.capture.watched():
+                await until(lambda: (led / "brightness").read_text() == "1")
+        assert (led / "brightness").read_text() == "0"
+
+
+async def test_systemd_hears_that_it_is_ready_although_no_server_is(tmp_path: Path) -> None:
+    """A server that cannot be reached is no failed start; the status says what is the matter."""
+    heard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    heard.bind(str(tmp_path / "notify"))
+    heard.settimeout(DEADLINE_S)
+    async with server() as relay:
+        url = relay.url
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"})
+    agent = Agent(settings(url), notifier=notifier, runtime_folder=tmp_path)
+    told: set[str] = set()
+    async with running(agent):
+        while not ({"READY=1", "WATCHDOG=1"} <= told and any("offline" in one for one in told)):
+            told.add((await asyncio.to_thread(heard.recv, 4096)).decode())
+        status = find_status("cam", run=tmp_path.parent)
+    while "STOPPING=1" not in told:
+        told.add(heard.recv(4096).decode())
+    heard.close()
+
+    assert status is None or not status.is_online
+    assert any(one.startswith("STATUS=offline, retrying: ") for one in told)
+
+
+async def test_metrics_are_served_where_they_are_asked_for() -> None:
+    """The agent's own figures can be scraped while it runs, and not any more afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def read() -> str:
+        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    async with server() as relay, running(Agent(settings(relay.url, metrics_port=port))):
+        await (await relay.accepted()).welcome()
+        async with asyncio.timeout(DEADLINE_S):
+            while "camagent_online 1.0" not in await asyncio.to_thread(read):
+                pass
+    with pytest.raises(OSError, match="refused"):
+        await asyncio.to_thread(read)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from camagent.agent import link_options
 from camagent.configuration import read_settings, unknown_names
 from camagent.errors import SettingsError
 from camagent.settings import Settings
+from camagent.wiring import link_options
 
 REQUIRED = {"CAMAGENT_DEVICE_ID": "cam", "CAMAGENT_SERVER_URL": "ws://relay.example:8000"}
 
@@ -61,6 +61,10 @@ EXAMPLES = {
     "session_grace_s": "0.0",
     "longest_session_s": "3600.0",
     "ice_transport_policy": "relay",
+    "kill_switch_file": "/etc/camagent/camera-off",
+    "in_use_led": "ACT",
+    "metrics_port": "9105",
+    "metrics_host": "::1",
     "log_level": "debug",
     "log_format": "json",
     "video.source": "container",
@@ -129,6 +133,19 @@ def test_an_empty_value_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert settings.device_token is None
     assert settings.max_viewers == 8
+
+
+def test_a_credential_of_systemd_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The token may lie in a file that systemd hands over; an empty one is none."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    credential = tmp_path / "camagent_device_token"
+    credential.write_text("from-a-file\n")
+    token = read(monkeypatch).device_token
+    credential.write_text("")
+
+    assert token == SecretStr("from-a-file")
+    assert read(monkeypatch).device_token is None
+    assert read(monkeypatch, CAMAGENT_DEVICE_TOKEN="first").device_token == SecretStr("first")
 
 
 @pytest.mark.parametrize("token", ["two words", "line\nend", "tok\u00e9n"])

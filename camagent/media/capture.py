@@ -23,6 +23,8 @@ from camagent.errors import CameraError, CameraHung
 from camagent.media.frame import Encoding, VideoSource
 from camagent.media.hub import VideoHub
 from camagent.media.opening import Opening
+from camagent.progress import Progress
+from camagent.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +77,7 @@ class Capture:
     Attributes:
         hub: where the frames go.
         restarts: how often the camera was opened anew because frames had ceased.
+        progress: whether its loop still moves.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Capture:
     ) -> None:
         self.hub = VideoHub(self._force_keyframe)
         self.restarts = 0
+        self.progress = Progress()
         self._source = source
         self._linger_s = linger_s
         self._stall_after_s = stall_after_s
@@ -102,7 +106,9 @@ class Capture:
         self._bitrate_bps: int | None = None
         self._opening: Opening | None = None
         self._encoding: Encoding | None = None
+        self._trouble = Trouble()
         self._watchers = 1 if is_always_on else 0
+        self._is_barred = False
         self._unwanted_since_s = float("-inf")
         self._wish_changed = asyncio.Event()
         self._has_failed = asyncio.Event()
@@ -118,6 +124,11 @@ class Capture:
         return None if self._error is None else str(self._error)
 
     @property
+    def is_open(self) -> bool:
+        """True while the camera may see something, from before it is opened until it is closed."""
+        return self._state not in {CaptureState.IDLE, CaptureState.FAILED}
+
+    @property
     def frame_age_s(self) -> float | None:
         """Seconds since the newest frame of the open camera; None while there is none."""
         if self._opening is None or not self._opening.first_frame.is_set():
@@ -129,6 +140,18 @@ class Capture:
         self._bitrate_bps = bitrate_bps
         if self._encoding is not None:
             self._encoding.set_bitrate(bitrate_bps)
+
+    def bar(self, *, is_barred: bool) -> None:
+        """Keep the camera closed, whoever watches and without lingering, until told otherwise."""
+        self._is_barred = is_barred
+        self._wish_changed.set()
+
+    def suspect(self, problem: str) -> None:
+        """Hold `problem` against a camera that was not opened yet, until frames come."""
+        if self._state is CaptureState.IDLE and self._error is None:
+            self._trouble.tell("capture.suspected", problem)
+            self._error = CameraError(problem)
+            self._on_change()
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -160,23 +183,27 @@ class Capture:
                 while await self._serve():
                     self.restarts += 1
                 self._enter(CaptureState.IDLE)
+                self.progress.expect_nothing()
             except CameraHung:
                 raise
             except CameraError as error:
                 await self._fail(error)
 
     async def _until_due(self) -> None:
-        """Wait for a watcher, unless a failure has yet to be overcome."""
-        while self._state is CaptureState.IDLE and not self._watchers:
+        """Wait for a watcher, unless a failure has yet to be overcome; while barred, in any case."""
+        while self._is_barred or (self._state is CaptureState.IDLE and not self._watchers):
+            self.progress.expect_nothing()
             self._wish_changed.clear()
             await self._wish_changed.wait()
 
     async def _serve(self) -> bool:
         """Open the camera and close it; true when it has to be opened again at once."""
         self._enter(CaptureState.STARTING)
+        self.progress.expect_within(2 * self._open_deadline_s + self._stall_after_s)
         async with self._opened() as opening:
             await self._until_first_frame(opening)
             self._error = None
+            self._trouble.is_over()
             self._delays = self._retry_delays()
             return await self._watch_over(opening)
 
@@ -216,12 +243,14 @@ class Capture:
         """Return true when frames ceased though somebody wants them, false when nobody does."""
         loop = asyncio.get_running_loop()
         while True:
-            self._enter(CaptureState.LIVE if self._watchers else CaptureState.LINGERING)
+            is_wanted = self._watchers > 0 and not self._is_barred
+            self._enter(CaptureState.LIVE if is_wanted else CaptureState.LINGERING)
             stalled_at_s = opening.newest_at_s + self._stall_after_s
-            over_at_s = math.inf if self._watchers else self._unwanted_since_s + self._linger_s
+            over_at_s = math.inf if is_wanted else self._over_at_s()
+            self.progress.expect_within(self._stall_after_s + self._open_deadline_s)
             if loop.time() >= stalled_at_s:
                 log.warning("capture.stalled", no_frame_for_s=self._stall_after_s)
-                return self._watchers > 0
+                return is_wanted
             if loop.time() >= over_at_s:
                 return False
             self._wish_changed.clear()
@@ -229,13 +258,17 @@ class Capture:
                 async with asyncio.timeout_at(min(stalled_at_s, over_at_s)):
                     await self._wish_changed.wait()
 
+    def _over_at_s(self) -> float:
+        """When a camera that nobody wants is closed."""
+        return -math.inf if self._is_barred else self._unwanted_since_s + self._linger_s
+
     async def _fail(self, error: CameraError) -> None:
         """Tell everybody, and wait for the time of the next attempt."""
         delay_s = next(self._delays)
-        tell = log.debug if str(error) == self.problem else log.warning
-        tell("capture.failed", problem=str(error), retry_in_s=round(delay_s, 1))
+        self._trouble.tell("capture.failed", str(error), retry_in_s=round(delay_s, 1))
         self._error = error
         self._enter(CaptureState.FAILED)
+        self.progress.expect_within(delay_s)
         await asyncio.sleep(delay_s)
 
     def _force_keyframe(self) -> None:

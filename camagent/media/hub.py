@@ -45,6 +45,7 @@ class VideoHub:
         self._keyframe_due: asyncio.TimerHandle | None = None
         self._forced_at_s = float("-inf")
         self.frames_published = 0
+        self.bytes_published = 0
         self.keyframes_forced = 0
 
     @property
@@ -65,6 +66,7 @@ class VideoHub:
     def publish(self, frame: EncodedFrame) -> None:
         """Hand `frame` to every subscriber."""
         self.frames_published += 1
+        self.bytes_published += len(frame.data)
         for subscriber in tuple(self._subscribers):
             subscriber.take(frame)
 

@@ -8,7 +8,7 @@ would end, and closing the camera would then never return: nothing here raises i
 import contextlib
 import fcntl
 import gc
-import importlib
+import importlib.util
 import math
 import sys
 import time
@@ -23,7 +23,6 @@ import structlog
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions, H264Encoder
 from camagent.media.frame import EncodedFrame, Encoding
-from camagent.media.picture import copy_picture
 
 log = structlog.get_logger(__name__)
 
@@ -90,8 +89,19 @@ class PiCamera:
             gc.collect()
 
 
+def picamera2_problem() -> str | None:
+    """Say in one sentence what keeps picamera2 from being imported, which is not tried; or None."""
+    if importlib.util.find_spec("picamera2") is None:
+        return f"picamera2 is not installed: {_missing_packages()}"
+    return None
+
+
 def pi_camera_problem() -> str | None:
-    """Say in one sentence what keeps the Pi camera from being used; None if nothing does."""
+    """Say in one sentence what keeps the Pi camera from being used; None if nothing does.
+
+    Loads picamera2 and libcamera for good, and libcamera looks for cameras once in a process:
+    `finding.find_pi_camera` asks without either.
+    """
     try:
         cameras = _list_cameras(_import_picamera2())
     except CameraError as error:
@@ -240,6 +250,9 @@ def _encoding_with_libx264(
     camera: Any, publish: Publish, options: EncoderOptions
 ) -> Iterator[Encoding]:
     """Copy every picture of the camera to libx264 while the block runs."""
+    # Here, for it loads numpy: an idle agent should not.
+    from camagent.media.picture import copy_picture  # noqa: PLC0415
+
     mapped_array = importlib.import_module("picamera2").MappedArray
     stream = camera.camera_configuration()["main"]
     width_px, height_px = stream["size"]

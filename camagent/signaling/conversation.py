@@ -9,6 +9,7 @@ from typing import NoReturn
 import structlog
 
 from camagent.errors import LinkError
+from camagent.progress import Progress
 from camagent.signaling.messages import (
     WATCH_ENDED,
     DevicePresence,
@@ -44,6 +45,7 @@ class Conversation:
         rhythm: how often to speak.
         describe: gives what presence reports.
         take: is handed every message that is not about the connection itself.
+        progress: promised the next heartbeat at each one.
     """
 
     def __init__(
@@ -53,11 +55,13 @@ class Conversation:
         rhythm: Rhythm,
         describe: Callable[[], DevicePresence.Payload],
         take: Callable[[ToDevice], None],
+        progress: Progress,
     ) -> None:
         self.extensions = extensions
         self._rhythm = rhythm
         self._describe = describe
         self._take = take
+        self._progress = progress
         self._outbox: asyncio.Queue[FromDevice] = asyncio.Queue(_OUTBOX_MESSAGES)
         self._overflow = asyncio.Event()
         self._acked = asyncio.Event()
@@ -120,9 +124,13 @@ class Conversation:
 
     async def _beat(self) -> NoReturn:
         """Send heartbeats; a server that leaves one unanswered is gone, whatever TCP believes."""
-        deadline_s = self._rhythm.heartbeat_deadline_s
+        interval_s, deadline_s = (
+            self._rhythm.heartbeat_interval_s,
+            self._rhythm.heartbeat_deadline_s,
+        )
         while True:
-            await asyncio.sleep(self._rhythm.heartbeat_interval_s)
+            self._progress.expect_within(interval_s + deadline_s)
+            await asyncio.sleep(interval_s)
             self._acked.clear()
             self.send(Heartbeat())
             try:

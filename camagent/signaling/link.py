@@ -9,8 +9,8 @@ held for a while resets the delays between attempts.
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import NoReturn, Protocol
 
@@ -19,8 +19,10 @@ from websockets import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.asyncio.client import ClientConnection, connect
 
 from camagent import __version__
-from camagent.errors import LinkError, LinkRejected, MalformedMessage
+from camagent.errors import ClockNotSet, LinkError, LinkRejected, MalformedMessage
+from camagent.progress import Progress
 from camagent.signaling.backoff import backoff
+from camagent.signaling.causes import describe_error, is_ours
 from camagent.signaling.conversation import Conversation, Rhythm
 from camagent.signaling.lifecycle import Lifecycle, LinkState
 from camagent.signaling.messages import (
@@ -34,7 +36,8 @@ from camagent.signaling.messages import (
     ToDevice,
     encode,
 )
-from camagent.signaling.trouble import Trouble
+from camagent.signaling.options import LinkOptions
+from camagent.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,8 @@ _POLICY_VIOLATION = 1008
 _GOING_AWAY = 1001
 _UNAUTHORIZED = frozenset({401, 403})
 _CLOSE_DEADLINE_S = 2.0
+_LOCAL_RETRY_DELAY_S = 2.0
+_NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
 _TRANSIENT = (OSError, TimeoutError, WebSocketException, LinkError)
 
 
@@ -58,27 +63,14 @@ class LinkListener(Protocol):
         """Handle one message of the server."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinkOptions:
-    """Where the server is, who we are, and how patient both are."""
-
-    url: str
-    device_id: str
-    device_token: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
-    heartbeat_interval_s: float = 30.0
-    heartbeat_deadline_s: float = 10.0
-    hello_deadline_s: float = 10.0
-    presence_interval_s: float = 60.0
-    first_retry_delay_s: float = 1.0
-    longest_retry_delay_s: float = 60.0
-    stable_after_s: float = 30.0
-
-
 class Link:
     """The connection to the server, across reconnects.
 
     `describe` gives what presence reports; call `presence_changed` when that changed.
+
+    Attributes:
+        progress: whether its loop still moves.
+        connections: how often the server accepted the hello.
     """
 
     def __init__(
@@ -98,17 +90,29 @@ class Link:
         self._lifecycle = Lifecycle()
         self._conversation: Conversation | None = None
         self._became_active = asyncio.Event()
+        self._has_settled = asyncio.Event()
         self._delays = self._new_delays()
         self._trouble = Trouble()
+        self.progress = Progress()
+        self.connections = 0
 
     @property
     def state(self) -> LinkState:
         """Where the connection stands."""
         return self._lifecycle.state
 
+    @property
+    def problem(self) -> str | None:
+        """Why the server cannot be reached; None while it can, or before the first attempt."""
+        return self._trouble.cause
+
     async def until_active(self) -> None:
         """Wait until watch requests can come."""
         await self._became_active.wait()
+
+    async def until_settled(self) -> None:
+        """Wait until the first attempt is over: the server accepted us, or the next one is due."""
+        await self._has_settled.wait()
 
     def send(self, message: FromDevice) -> None:
         """Queue `message`; without an active link, or beyond what the server speaks, drop it."""
@@ -130,15 +134,19 @@ class Link:
                 await self._attempt()
             except* LinkRejected as rejected:
                 delay_s = self._options.longest_retry_delay_s
-                self._trouble.tell("link.rejected", rejected, retry_in_s=delay_s)
+                self._trouble.tell("link.rejected", describe_error(rejected), retry_in_s=delay_s)
             except* _TRANSIENT as lost:
-                delay_s = max(delay_s, next(self._delays))
-                self._trouble.tell("link.lost", lost, retry_in_s=round(delay_s, 1))
+                delay_s = max(delay_s, self._next_delay_s(lost))
+                cause = describe_error(lost)
+                self._trouble.tell("link.lost", cause, retry_in_s=round(delay_s, 1))
             _heed_cancellation()
+            self._has_settled.set()
+            self.progress.expect_within(delay_s)
             await asyncio.sleep(delay_s)
 
     async def _attempt(self) -> None:
         """Connect once and converse until the socket is gone, which always ends in an error."""
+        self.progress.expect_within(2 * self._options.hello_deadline_s + _CLOSE_DEADLINE_S)
         async with self._connected() as websocket:
             extensions = await self._introduce(websocket)
             self._lifecycle.enter(LinkState.ACTIVE)
@@ -156,13 +164,17 @@ class Link:
             rhythm=self._rhythm,
             describe=self._describe,
             take=self._listener.take,
+            progress=self.progress,
         )
+        self.connections += 1
         self._became_active.set()
+        self._has_settled.set()
         self._listener.link_active()
         log.info("link.active", extensions=sorted(extensions))
         try:
             yield self._conversation
         finally:
+            self.progress.expect_within(_CLOSE_DEADLINE_S)
             if loop.time() - active_since_s >= self._options.stable_after_s:
                 self._delays = self._new_delays()
             self._conversation = None
@@ -210,6 +222,10 @@ class Link:
             if status in _UNAUTHORIZED:
                 raise LinkRejected(status, error.response.reason_phrase) from error
             raise
+        except ssl.SSLCertVerificationError as error:
+            if error.verify_code == _NOT_YET_VALID:
+                raise ClockNotSet(time.time()) from error
+            raise
         except ImportError as error:
             raise LinkError(f"this proxy needs a package that is missing: {error}") from error
 
@@ -239,6 +255,12 @@ class Link:
                     log.warning("link.server_error", message=message.payload.message)
                 case _:
                     log.warning("link.too_early", type=getattr(message, "type", None))
+
+    def _next_delay_s(self, lost: BaseExceptionGroup[BaseException]) -> float:
+        """Wait longer each time, unless what is missing is on this side: it may come any moment."""
+        if is_ours(lost):
+            return min(_LOCAL_RETRY_DELAY_S, self._options.longest_retry_delay_s)
+        return next(self._delays)
 
     def _new_delays(self) -> Iterator[float]:
         return backoff(

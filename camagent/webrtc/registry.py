@@ -1,14 +1,15 @@
 """All sessions: admits them, keeps each one's failure to itself, and ends orphans."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import structlog
 
 from camagent.errors import (
+    CameraSwitchedOff,
     CameraUnavailable,
     ConnectFailed,
     NegotiationFailed,
@@ -24,6 +25,7 @@ from camagent.signaling.messages import (
     WatchEndReason,
 )
 from camagent.webrtc.peer import IcePolicy
+from camagent.webrtc.sender import ViewerTrack
 from camagent.webrtc.session import Camera, Session, SessionLimits
 
 log = structlog.get_logger(__name__)
@@ -31,12 +33,35 @@ log = structlog.get_logger(__name__)
 _ENDS_REMEMBERED = 64
 
 _REASONS: dict[type[BaseException], WatchEndReason] = {
+    CameraSwitchedOff: "error",
     CameraUnavailable: "error",
     ConnectFailed: "error",
     NegotiationFailed: "error",
     SessionTooLong: "timeout",
     ViewerLost: "viewer_disconnected",
 }
+
+
+@dataclass
+class Totals:
+    """What all sessions together came to since the start.
+
+    Attributes:
+        ended: sessions by how they ended.
+        frames: handed to viewers' peer connections, and so `bytes` of H.264.
+        frames_dropped: kept from viewers that wait for a keyframe.
+    """
+
+    ended: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    frames_dropped: int = 0
+    bytes: int = 0
+
+    def add(self, track: ViewerTrack) -> None:
+        """Count what one viewer got."""
+        self.frames += track.frames
+        self.frames_dropped += track.frames_dropped
+        self.bytes += track.bytes
 
 
 @dataclass
@@ -74,12 +99,31 @@ class SessionRegistry:
         self._just_ended: deque[str] = deque(maxlen=_ENDS_REMEMBERED)
         self._tasks: asyncio.TaskGroup | None = None
         self._link_number = 0
+        self._closed_doors: str | None = None
+        self._past = Totals()
         self.send: Callable[[FromDevice], None] = _nowhere
 
     @property
     def viewer_count(self) -> int:
         """How many sessions hold a place."""
         return sum(not entry.session.is_over for entry in self._entries.values())
+
+    def totals(self) -> Totals:
+        """Sum up all sessions, those that go on included."""
+        totals = replace(self._past)
+        for entry in self._entries.values():
+            totals.add(entry.session.track)
+        return totals
+
+    def close_doors(self, why: str) -> None:
+        """End every session and refuse new ones, for the reason `why`, until `open_doors`."""
+        self._closed_doors = why
+        for entry in self._entries.values():
+            entry.session.fail(CameraSwitchedOff(why))
+
+    def open_doors(self) -> None:
+        """Admit viewers again."""
+        self._closed_doors = None
 
     async def run(self) -> NoReturn:
         """Own the task of every session until cancelled."""
@@ -93,12 +137,14 @@ class SessionRegistry:
         known = self._entries.pop(request.session_id, None)
         if known is not None:
             known.session.end("replaced by a new watch_request")
-        if self.viewer_count >= self._max_viewers:
+        if why := self._refusal():
             log.warning(
-                "session.refused", session_id=request.session_id, max_viewers=self._max_viewers
+                "session.refused",
+                session_id=request.session_id,
+                user_id=request.user_id,
+                why=why,
             )
-            places = f"{self._max_viewers} viewer{'s' if self._max_viewers > 1 else ''}"
-            self._tell(request.session_id, "error", f"this camera serves at most {places} at once")
+            self._tell(request.session_id, "error", why)
             return
         session = Session(
             request.session_id,
@@ -112,6 +158,15 @@ class SessionRegistry:
         self._entries[request.session_id] = entry
         self._tasks.create_task(self._run_contained(entry), name=f"session {request.session_id}")
         self._on_change()
+
+    def _refusal(self) -> str | None:
+        """Say why nobody can be admitted now, in words for the viewer."""
+        if self._closed_doors is not None:
+            return self._closed_doors
+        if self.viewer_count >= self._max_viewers:
+            places = f"{self._max_viewers} viewer{'s' if self._max_viewers > 1 else ''}"
+            return f"this camera serves at most {places} at once"
+        return None
 
     def find(self, session_id: str, message_type: str) -> Session | None:
         """Look a session up for a message that the server sent; without one, warn."""
@@ -148,8 +203,10 @@ class SessionRegistry:
     async def _run_contained(self, entry: _Entry) -> None:
         """Run one session to its end; log one line about it, whatever happened."""
         session = entry.session
-        with structlog.contextvars.bound_contextvars(session_id=session.session_id):
-            log.info("session.opened", user_id=entry.user_id)
+        with structlog.contextvars.bound_contextvars(
+            session_id=session.session_id, user_id=entry.user_id
+        ):
+            log.info("session.opened")
             outcome: BaseException = SessionEnded("agent stopped")
             try:
                 await session.run()
@@ -163,6 +220,8 @@ class SessionRegistry:
                 if self._entries.get(session.session_id) is entry:
                     del self._entries[session.session_id]
                     self._just_ended.append(session.session_id)
+                self._past.add(session.track)
+                self._past.ended[type(outcome).__name__] += 1
                 _log_end(session, outcome)
                 self._on_change()
             self._explain(session, outcome)

@@ -43,6 +43,7 @@ class ViewerTrack(MediaStreamTrack):
         self.frames = 0
         self.keyframes = 0
         self.frames_dropped = 0
+        self.bytes = 0
 
     def take(self, frame: EncodedFrame) -> None:
         """Queue `frame`, unless this viewer has to wait for a keyframe first."""
@@ -70,6 +71,7 @@ class ViewerTrack(MediaStreamTrack):
             await self._more.wait()
         frame = self._backlog.popleft()
         self.frames += 1
+        self.bytes += len(frame.data)
         self.keyframes += frame.is_keyframe
         self.first_frame_taken.set()
         return _packet(frame)

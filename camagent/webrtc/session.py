@@ -16,6 +16,7 @@ from camagent.errors import (
     ConnectFailed,
     NegotiationFailed,
     SessionEnded,
+    SessionError,
     SessionTooLong,
 )
 from camagent.media.hub import VideoHub
@@ -141,7 +142,7 @@ class Session:
         self._candidates: asyncio.Queue[IceCandidate | None] = asyncio.Queue(
             _MOST_CANDIDATES_WAITING
         )
-        self._end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._end: asyncio.Future[SessionError] = asyncio.get_running_loop().create_future()
 
     @property
     def state(self) -> SessionState:
@@ -168,9 +169,13 @@ class Session:
             log.warning("session.candidate_dropped", session_id=self.session_id)
 
     def end(self, reason: str) -> None:
-        """Let `run` come to its end."""
+        """Let `run` come to its end, which somebody wished."""
+        self.fail(SessionEnded(reason))
+
+    def fail(self, error: SessionError) -> None:
+        """Let `run` come to its end with `error`."""
         if not self._end.done():
-            self._end.set_result(reason)
+            self._end.set_result(error)
 
     async def run(self) -> NoReturn:
         """Serve the viewer, which always ends in an error that says why.
@@ -255,7 +260,7 @@ class Session:
         self._enter(SessionState.STREAMING)
 
     async def _hear_of_the_end(self) -> NoReturn:
-        raise SessionEnded(await self._end)
+        raise await self._end
 
     async def _hear_of_the_camera(self) -> NoReturn:
         raise CameraUnavailable(str(await self._camera.failed()))

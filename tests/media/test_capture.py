@@ -12,6 +12,7 @@ import pytest
 from camagent.errors import CameraError, CameraHung
 from camagent.media.capture import Capture, CaptureState
 from camagent.media.frame import EncodedFrame, Encoding
+from camagent.progress import Progress
 from tests.support import running, until
 
 IDLE, STARTING, LIVE = CaptureState.IDLE, CaptureState.STARTING, CaptureState.LIVE
@@ -366,3 +367,67 @@ def test_frames_after_the_loop_is_gone_do_no_harm(camera: Camera) -> None:
         if thread.name in camera.threads:
             thread.join(10)
     assert not camera.is_open
+
+
+async def test_a_barred_camera_closes_at_once_and_stays_closed(camera: Camera) -> None:
+    """Neither the linger, nor a viewer, nor always_on keeps it open; lifting the bar opens it."""
+    capture = Watched(camera, linger_s=3600, is_always_on=True)
+    async with running(capture.run()):
+        await until(lambda: capture.state is LIVE)
+        assert capture.is_open
+        capture.bar(is_barred=True)
+        await until(lambda: capture.state is IDLE)
+        assert not camera.is_open
+        with capture.watched():
+            await asyncio.sleep(0.05)
+            assert (capture.is_open, camera.openings) == (False, 1)
+            capture.bar(is_barred=False)
+            await until(lambda: capture.state is LIVE)
+
+    assert camera.openings == 2
+
+
+async def test_a_camera_that_failed_is_not_tried_again_while_barred(camera: Camera) -> None:
+    """The next attempt waits for the bar to be lifted."""
+    camera.open_problem = "busy"
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await capture.failed()
+            capture.bar(is_barred=True)
+            await asyncio.sleep(0.05)
+            openings, camera.open_problem = camera.openings, None
+            await asyncio.sleep(0.05)
+            assert camera.openings == openings
+            capture.bar(is_barred=False)
+            await until(lambda: capture.state is LIVE)
+
+
+async def test_a_suspicion_holds_until_frames_come(camera: Camera) -> None:
+    """What was found out without opening the camera is its problem until it proves otherwise."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        capture.suspect("libcamera finds no camera")
+        assert capture.problem == "libcamera finds no camera"
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            assert capture.problem is None
+            capture.suspect("too late to matter")
+            assert capture.problem is None
+
+
+async def test_its_loop_is_known_to_move(camera: Camera) -> None:
+    """Idle it promises nothing; watched it promises its next look, and an open that hangs none."""
+    now_s = 0.0
+    capture = Watched(camera, open_deadline_s=3600)
+    capture.progress = Progress(clock=lambda: now_s)
+    async with running(capture.run()):
+        await asyncio.sleep(0.01)
+        now_s = 1e6
+        assert not capture.progress.is_stuck
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            assert not capture.progress.is_stuck
+            now_s += 1e6
+            assert capture.progress.is_stuck
+            await until(lambda: not capture.progress.is_stuck)

@@ -1,10 +1,13 @@
 """The device's WebSocket against a real server that behaves, misbehaves and goes away."""
 
 import asyncio
+import errno
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -15,15 +18,19 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from camagent.errors import LinkError
+from camagent.signaling.causes import describe_error, is_ours
 from camagent.signaling.lifecycle import LinkState
-from camagent.signaling.link import Link, LinkOptions
+from camagent.signaling.link import Link
 from camagent.signaling.messages import (
     DevicePresence,
     DeviceWatchRequest,
+    HeartbeatAck,
     SignalIce,
     ToDevice,
     WatchEnded,
 )
+from camagent.signaling.options import LinkOptions
 from tests.signaling.conftest import TS, ScriptedServer
 from tests.support import running, until
 
@@ -462,3 +469,76 @@ async def test_an_unknown_authority_is_a_loss() -> None:
     assert "CERTIFICATE_VERIFY_FAILED" in next(
         line["cause"] for line in logs if line["event"] == "link.lost"
     )
+
+
+async def test_a_clock_that_is_not_set_is_told_as_that() -> None:
+    """A certificate from the future means that this device lives in the past; soon again."""
+    authority = trustme.CA()
+    start = datetime.now(UTC) + timedelta(days=30)
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(
+        "localhost", not_before=start, not_after=start + timedelta(days=30)
+    ).configure_cert(server_tls)
+    client_tls = ssl.create_default_context()
+    authority.configure_trust(client_tls)
+    scripted = ScriptedServer()
+
+    with capture_logs() as logs:
+        async with scripted.listening(ssl=server_tls):
+            url = f"wss://localhost:{scripted.port}/ws/device"
+            # Were it the server's fault, the next attempt would be an hour away.
+            rig = Rig(url, tls=client_tls, first_retry_delay_s=3600, longest_retry_delay_s=3600)
+            async with running(rig.link.run()):
+                await rig.link.until_settled()
+
+    lost = next(line for line in logs if line["event"] == "link.lost")
+    assert lost["cause"].startswith("the clock is not set yet: here it is 20")
+    assert lost["retry_in_s"] <= 2
+    assert rig.link.problem == lost["cause"]
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), False),
+        (OSError(errno.ENETUNREACH, "Network is unreachable"), True),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), False),
+        (LinkError("no hello_ack within 10 s"), False),
+    ],
+)
+def test_a_missing_network_is_no_fault_of_the_server(error: Exception, ours: bool) -> None:
+    """What this side lacks is tried again soon: no server is spared by waiting."""
+    assert is_ours(ExceptionGroup("", [error])) == ours
+    assert str(error).rpartition("] ")[2] in describe_error(ExceptionGroup("", [error]))
+
+
+async def test_the_first_attempt_settles_the_start() -> None:
+    """Whether the server answers or not, the start is over after one attempt, and says how."""
+    scripted = ScriptedServer()
+    async with scripted.listening():
+        url = scripted.url
+        async with linked(scripted) as rig, asyncio.timeout(5):
+            await (await scripted.accepted()).welcome()
+            await rig.link.until_settled()
+            assert (rig.link.problem, rig.link.connections) == (None, 1)
+    rig = Rig(url, first_retry_delay_s=3600, longest_retry_delay_s=3600)
+    async with running(rig.link.run()), asyncio.timeout(5):
+        await rig.link.until_settled()
+        assert "refused" in str(rig.link.problem).lower()
+        assert not rig.link.progress.is_stuck
+
+
+async def test_a_conversation_is_known_to_move() -> None:
+    """The promise to the watchdog is renewed by every heartbeat and by nothing less."""
+    now_s = 0.0
+    scripted = ScriptedServer()
+    async with scripted.listening(), linked(scripted, heartbeat_interval_s=0.05) as rig:
+        rig.link.progress._clock = lambda: now_s
+        device = await scripted.accepted()
+        await device.welcome()
+        await device.receive("heartbeat")
+        now_s += 1e6
+        assert rig.link.progress.is_stuck
+        await device.send(HeartbeatAck())
+        await until(lambda: not rig.link.progress.is_stuck)

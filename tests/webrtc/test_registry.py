@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 from camagent.signaling.messages import (
@@ -256,3 +257,64 @@ async def test_what_crossed_an_end_is_no_warning() -> None:
             built.end("s")
 
     assert [line["log_level"] for line in logs if line["event"] == "session.unknown"] == ["debug"]
+
+
+async def test_closed_doors_end_everybody_and_say_why() -> None:
+    """Who watches is told and let go, who asks is refused, until the doors open again."""
+    async with house() as built, viewer() as one:
+        built.request("s")
+        built.offer("s", await one.offer())
+        await one.accept(await built.outbox.answer())
+        assert await one.picture()
+        built.registry.close_doors("switched off")
+        await until(lambda: built.registry.viewer_count == 0)
+        built.request("late")
+        await until(lambda: len(built.ended()) == 2)
+        built.registry.open_doors()
+        built.request("again")
+        assert built.registry.viewer_count == 1
+
+    assert sorted((end.session_id, end.reason, end.message) for end in built.ended()) == [
+        ("late", "error", "switched off"),
+        ("s", "error", "switched off"),
+    ]
+
+
+async def test_totals_count_those_who_left_and_those_who_stay() -> None:
+    """Frames and bytes only grow, and every end is counted by how it came."""
+    async with house() as built, viewer() as one:
+        built.request("s")
+        built.offer("s", await one.offer())
+        await one.accept(await built.outbox.answer())
+        assert await one.picture()
+        during = built.registry.totals()
+        built.end("s")
+        await until(lambda: built.registry.totals().ended)
+        after = built.registry.totals()
+
+    assert 0 < during.frames <= after.frames
+    assert 0 < during.bytes <= after.bytes
+    assert after.ended == {"SessionEnded": 1}
+
+
+async def test_who_watched_stands_on_every_line_of_a_session() -> None:
+    """The last line alone is a watch log: who, how long, how, and why it ended."""
+    lines: list[dict[str, Any]] = []
+
+    def keep(_logger: Any, _name: str, event: dict[str, Any]) -> dict[str, Any]:
+        lines.append(dict(event))
+        raise structlog.DropEvent
+
+    configuration = structlog.get_config()
+    structlog.configure(processors=[structlog.contextvars.merge_contextvars, keep])
+    try:
+        async with house() as built:
+            built.request("s")
+            built.end("s")
+            await until(lambda: any(line["event"] == "session.closed" for line in lines))
+    finally:
+        structlog.configure(**configuration)
+
+    told = [line for line in lines if line["event"] in {"session.opened", "session.closed"}]
+    assert {(line["user_id"], line["session_id"]) for line in told} == {("u", "s")}
+    assert len(told) == 2

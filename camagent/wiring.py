@@ -1,0 +1,82 @@
+"""How settings become parts: which source they mean, and what the link needs of them."""
+
+import ssl
+
+from camagent.errors import SettingsError
+from camagent.media.encoder import EncoderOptions
+from camagent.media.frame import VideoSource
+from camagent.media.picamera import PiCamera, picamera2_problem
+from camagent.settings import Settings, VideoSettings
+from camagent.signaling.options import LinkOptions
+
+
+def choose_source(video: VideoSettings) -> VideoSource:
+    """Pick where pictures come from; `auto` is the Pi camera, never a surprise.
+
+    Raises:
+        SettingsError: `auto` found no picamera2.
+    """
+    options = EncoderOptions(
+        width_px=video.width_px,
+        height_px=video.height_px,
+        frames_per_second=video.frames_per_second,
+        bitrate_bps=video.bitrate_bps,
+        keyframe_interval_s=video.keyframe_interval_s,
+    )
+    match video.source:
+        case "synthetic":
+            # Imported where they are chosen: these load numpy, which an idle Pi can do without.
+            from camagent.media.synthetic import SyntheticSource  # noqa: PLC0415
+
+            return SyntheticSource(options)
+        case "container":
+            from camagent.media.container import ContainerSource  # noqa: PLC0415
+
+            assert video.url is not None, "settings see to it"
+            return ContainerSource(options, url=video.url.get_secret_value())
+        case "auto":
+            if problem := picamera2_problem():
+                otherwise = "a USB or RTSP camera (container) or a test picture (synthetic)"
+                raise SettingsError(
+                    [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
+                )
+    return PiCamera(options, camera_number=video.camera_number)
+
+
+def link_options(settings: Settings) -> LinkOptions:
+    """Tell the link what it needs of the settings.
+
+    Raises:
+        SettingsError: a certificate file holds no usable certificate.
+    """
+    token = settings.device_token
+    return LinkOptions(
+        url=settings.server_url,
+        device_id=settings.device_id,
+        device_token=token.get_secret_value() if token else None,
+        tls=_tls(settings) if settings.server_url.startswith("wss:") else None,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        presence_interval_s=settings.presence_interval_s,
+        first_retry_delay_s=settings.first_retry_delay_s,
+        longest_retry_delay_s=settings.longest_retry_delay_s,
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if settings.server_ca_file is not None:
+        try:
+            context.load_verify_locations(settings.server_ca_file)
+        except ssl.SSLError as error:
+            path = settings.server_ca_file
+            raise SettingsError(
+                [f"CAMAGENT_SERVER_CA_FILE={path}: no certificate in PEM form in it"]
+            ) from error
+    if settings.client_cert_file is not None:
+        try:
+            context.load_cert_chain(settings.client_cert_file, settings.client_key_file)
+        except ssl.SSLError as error:
+            path = settings.client_cert_file
+            problem = "no certificate in PEM form with its key (or see CAMAGENT_CLIENT_KEY_FILE)"
+            raise SettingsError([f"CAMAGENT_CLIENT_CERT_FILE={path}: {problem}"]) from error
+    return context
