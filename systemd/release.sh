@@ -1,0 +1,85 @@
+#!/bin/sh
+# Builds a release beside those that are there, and switches to it. For the installers to use.
+#
+#   release.sh build SOURCE [EXTRA]   a virtual environment of a wheel or source tree; prints its folder
+#   release.sh switch FOLDER          make it the current one; prints the one before, if any
+#   release.sh tidy                   remove all releases but the current one and the one before
+#
+# Nothing that runs is touched by `build`, and what it made is removed again when it fails.
+set -eu
+
+ROOT=/opt/camagent
+NEEDED_MB=400
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
+
+fail() { echo "camagent: $*" >&2; exit 1; }
+
+check_machine() {
+  case "$(uname -m)" in
+  aarch64 | x86_64) ;;
+  *) fail "this machine is $(uname -m); a 64-bit system is needed (Raspberry Pi OS, 64-bit)" ;;
+  esac
+  [ "$(getconf LONG_BIT)" = 64 ] || fail "this system is 32-bit; Raspberry Pi OS, 64-bit, is needed"
+  [ -d /run/systemd/system ] || fail "systemd does not run here, and the agent is its service"
+  [ -x /usr/bin/python3 ] || fail "python3 is missing: sudo apt install python3 python3-venv"
+  /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$(/usr/bin/python3 --version) is too old: 3.11 or newer is needed (Raspberry Pi OS bookworm)"
+  place=$ROOT
+  [ -d "$place" ] || place=/opt
+  [ -d "$place" ] || place=/
+  free_mb=$(df --output=avail --block-size=1M "$place" | tail -n 1 | tr -d ' ')
+  [ "$free_mb" -ge "$NEEDED_MB" ] ||
+    fail "$place has $free_mb MB free, and $NEEDED_MB MB are needed"
+}
+
+build() {
+  source=$1 extra=${2:+[$2]}
+  check_machine
+  mkdir -p "$ROOT/releases"
+  folder=$(mktemp -d "$ROOT/releases/new.XXXXXX")
+  chmod 755 "$folder"
+  trap 'rm -rf "$folder"' EXIT
+  trap 'exit 1' HUP INT TERM
+  # The system's python3, and its packages: libcamera fits no other.
+  /usr/bin/python3 -m venv --system-site-packages "$folder" >"$folder/log" 2>&1 ||
+    fail "no virtual environment can be made: sudo apt install python3-venv"
+  # A numpy beside the system's own breaks the system's picamera2.
+  /usr/bin/python3 -c 'import numpy; print(f"numpy=={numpy.__version__}")' \
+    >"$folder/constraints.txt" 2>/dev/null || true
+  "$folder/bin/python" -m pip install --quiet --only-binary=:all: --constraint "$folder/constraints.txt" \
+    "$source$extra" >"$folder/log" 2>&1 || {
+    tail -n 4 "$folder/log" >&2
+    fail "the packages could not be installed, see above; nothing was changed"
+  }
+  version=$("$folder/bin/camagent" --version 2>"$folder/log") || {
+    tail -n 4 "$folder/log" >&2
+    fail "the new version does not start, see above; nothing was changed"
+  }
+  rm "$folder/log" "$folder/constraints.txt"
+  echo "${version#camagent }" >"$folder/version"
+  trap - EXIT
+  echo "$folder"
+}
+
+switch() {
+  before=$(readlink "$ROOT/current" || true)
+  # Two steps, for a link cannot be written over at once; mv can.
+  ln -sfn "$1" "$ROOT/next"
+  mv -T "$ROOT/next" "$ROOT/current"
+  [ -z "$before" ] || [ "$before" = "$1" ] || ln -sfn "$before" "$ROOT/previous"
+  echo "$before"
+}
+
+tidy() {
+  for folder in "$ROOT"/releases/*; do
+    [ "$folder" = "$(readlink "$ROOT/current" || true)" ] ||
+      [ "$folder" = "$(readlink "$ROOT/previous" || true)" ] || rm -rf "$folder"
+  done
+}
+
+command=${1:-}
+[ $# -eq 0 ] || shift
+case "$command" in
+check | build | switch | tidy) [ "$command" != check ] || command=check_machine; "$command" "$@" ;;
+*) sed -n '2,8p' "$0" >&2; exit 2 ;;
+esac
