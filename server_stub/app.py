@@ -1,6 +1,7 @@
 """The relay's web application: its routes, how it starts, and how it stops."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -11,11 +12,11 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from server_stub.auth import TokenInvalid, bearer, read_token
+from camagent.notify import Notifier
+from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
-from server_stub.store import Device
 from server_stub.viewer import serve_viewer
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
+_STATUS_INTERVAL_S = 5.0
 
 _CONTENT_TYPES = {
     ".html": "text/html",
@@ -51,7 +53,8 @@ def make_application(relay: Relay) -> web.Application:
     application.on_shutdown.append(_say_goodbye)
     application.router.add_get("/ws/device", serve_device)
     application.router.add_get("/ws/viewer", serve_viewer)
-    application.router.add_get("/api/devices", _list_devices)
+    application.router.add_get("/api/devices", list_devices)
+    application.router.add_get("/api/ice-servers", list_ice_servers)
     application.router.add_get("/healthz", _healthy)
     for name, serve in _pages():
         application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
@@ -76,13 +79,20 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
 
 
 async def serve_until_asked(settings: RelaySettings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; tell systemd, where it started us, how it goes."""
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    notifier = Notifier()
     async with running(settings) as relay:
         log.info("relay.listening", url=_url(settings.host, relay.port))
-        await asked.wait()
+        notifier.ready()
+        while not asked.is_set():
+            notifier.status(f"{len(relay.devices)} devices · {len(relay.sessions)} sessions")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STATUS_INTERVAL_S):
+                    await asked.wait()
+        notifier.stopping()
         log.info("relay.stopping", sessions=len(relay.sessions), devices=len(relay.devices))
 
 
@@ -118,30 +128,6 @@ async def _say_goodbye(application: web.Application) -> None:
 
 async def _healthy(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
-
-
-async def _list_devices(request: web.Request) -> web.Response:
-    """List the devices that the user of a Bearer token may watch, with their presence."""
-    relay = request.app[RELAY]
-    try:
-        identity = read_token(relay.jwt_secret, bearer(request.headers.get("Authorization")) or "")
-    except TokenInvalid:
-        return web.json_response(
-            {"error": "Invalid token"}, status=401, headers={"WWW-Authenticate": "Bearer"}
-        )
-    devices = await relay.store.devices_of(identity.user_id)
-    listed = [await _describe(relay, device) for device in devices]
-    return web.json_response({"devices": listed}, headers={"Cache-Control": "no-store"})
-
-
-async def _describe(relay: Relay, device: Device) -> dict[str, Any]:
-    last_seen_at = device.last_seen_at
-    return {
-        "device_id": device.device_id,
-        "is_online": device.device_id in relay.devices,
-        "last_seen_at": None if last_seen_at is None else last_seen_at.isoformat(),
-        "presence": await relay.presence.last_report(device.device_id),
-    }
 
 
 def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=StoreSettings)
 
+_SYSTEM_ENV_FILE = Path("/etc/camagent/relay.env")
 _LONGEST_TOKEN_H = 24 * 366
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -61,8 +62,10 @@ def _serve(settings: RelaySettings) -> None:
 
 
 def _env_file() -> Path | None:
-    named = os.environ.get("CAMAGENT_ENV_FILE")
-    return Path(named) if named else None
+    """Find the env file: the environment names it, else it is the system's, where that is readable."""
+    if named := os.environ.get("CAMAGENT_ENV_FILE"):
+        return Path(named)
+    return _SYSTEM_ENV_FILE if os.access(_SYSTEM_ENV_FILE, os.R_OK) else None
 
 
 async def _with_store(settings: StoreSettings, act: Callable[[Store], Awaitable[None]]) -> None:

@@ -83,7 +83,11 @@ configure() { # NAME VALUE QUESTION: a value that is given wins, one that is the
 }
 
 configure_agent() {
-  [ -e $etc/camagent.env ] || install -m 0640 "$here/camagent.env" $etc/camagent.env
+  if [ -e $etc/camagent.env ]; then
+    cp -a $etc/camagent.env $etc/camagent.env.before
+  else
+    install -m 0640 "$here/camagent.env" $etc/camagent.env
+  fi
   configure CAMAGENT_DEVICE_ID "$device_id" "The name under which the server knows this device"
   configure CAMAGENT_SERVER_URL "$server_url" "The server's address, such as wss://relay.example.com"
   configure CAMAGENT_DEVICE_TOKEN "$device_token" "The token that the server gave out for it, if any"
@@ -109,12 +113,7 @@ install_units() {
 
 link_commands() {
   ln -sfn /opt/camagent/current/bin/camagent /usr/local/bin/camagent
-  [ -z "$extra" ] || ln -sfn /opt/camagent/current/bin/camagent-relay /usr/local/bin/camagent-relay
-}
-
-running_units() { # every service of ours that has to be restarted with the release
-  systemctl list-units --plain --no-legend --state=active,activating,reloading 'camagent*.service' |
-    awk '{print $1}'
+  [ -z "$extra" ] || install -m 0755 "$here/camagent-relay" /usr/local/bin/
 }
 
 is_configured() {
@@ -122,17 +121,6 @@ is_configured() {
     [ -n "$(setting $etc/camagent.env CAMAGENT_DEVICE_ID)" ] &&
       [ -n "$(setting $etc/camagent.env CAMAGENT_SERVER_URL)" ]
   }
-}
-
-roll_back() { # TO: the release before, and its units
-  say "the new version does not run; back to the one before:" >&2
-  systemctl status --no-pager --lines=5 $service.service >&2 || true
-  "$here/release.sh" switch "$1" >/dev/null
-  cp "$1"/units/*.service $units/ 2>/dev/null || true
-  systemctl daemon-reload
-  # shellcheck disable=SC2046 # one word a unit
-  systemctl restart $(running_units) $service.service || true
-  fail "nothing was changed"
 }
 
 "$here/release.sh" check
@@ -144,7 +132,6 @@ cp "$source/README.md" "$release/" 2>/dev/null || true
 
 mkdir -p $etc
 if [ $service = camagent ]; then configure_agent; else configure_relay; fi
-ran=$(running_units)
 install_units
 mkdir "$release/units" && cp "$units"/camagent*.service "$release/units/"
 before=$("$here/release.sh" switch "$release")
@@ -158,14 +145,7 @@ if ! is_configured; then
   say "  sudo systemctl start camagent && sudo camagent check"
   exit 0
 fi
-# shellcheck disable=SC2086 # one word a unit
-if ! systemctl restart $ran $service.service; then
-  case " $(echo "$ran" | tr '\n' ' ')" in
-  *" $service.service "*) [ -z "$before" ] || roll_back "$before" ;;
-  esac
-  systemctl status --no-pager --lines=5 $service.service >&2 || true
-  fail "it is installed, but does not run; see above, and: journalctl -u $service"
-fi
+"$here/release.sh" start "$before" $service.service
 "$here/release.sh" tidy
 say "$service runs: systemctl status $service, journalctl -u $service"
-[ $service != camagent ] || camagent check
+[ $service != camagent ] || camagent check || say "the check found something, see above"

@@ -3,6 +3,8 @@
 #
 #   release.sh build SOURCE [EXTRA]   a virtual environment of a wheel or source tree; prints its folder
 #   release.sh switch FOLDER          make it the current one; prints the one before, if any
+#   release.sh start BEFORE UNIT...   restart units with the current one; should one that ran not come up,
+#                                     go back to the release BEFORE
 #   release.sh tidy                   remove all releases but the current one and the one before
 #
 # Nothing that runs is touched by `build`, and what it made is removed again when it fails.
@@ -70,6 +72,32 @@ switch() {
   echo "$before"
 }
 
+start() {
+  before=$1
+  shift
+  ran=$(systemctl list-units --plain --no-legend --state=active,activating 'camagent*.service' |
+    awk '{print $1}')
+  # shellcheck disable=SC2086 # one word a unit
+  if systemctl restart $ran "$@"; then
+    rm -f /etc/camagent/*.before
+    return
+  fi
+  systemctl status --no-pager --lines=5 "$@" >&2 || true
+  if [ -n "$ran" ] && [ -d "$before" ]; then
+    echo "camagent: the new version does not run; back to the one before" >&2
+    switch "$before" >/dev/null
+    cp "$before"/units/*.service /etc/systemd/system/ 2>/dev/null && systemctl daemon-reload
+    for settings in /etc/camagent/*.before; do
+      [ ! -e "$settings" ] || mv "$settings" "${settings%.before}"
+    done
+    # shellcheck disable=SC2086 # one word a unit
+    systemctl restart $ran || true
+    fail "nothing was changed"
+  fi
+  rm -f /etc/camagent/*.before
+  fail "it is installed but does not run; see above, and: journalctl -u $1"
+}
+
 tidy() {
   for folder in "$ROOT"/releases/*; do
     [ "$folder" = "$(readlink "$ROOT/current" || true)" ] ||
@@ -80,6 +108,6 @@ tidy() {
 command=${1:-}
 [ $# -eq 0 ] || shift
 case "$command" in
-check | build | switch | tidy) [ "$command" != check ] || command=check_machine; "$command" "$@" ;;
-*) sed -n '2,8p' "$0" >&2; exit 2 ;;
+check | build | switch | start | tidy) [ "$command" != check ] || command=check_machine; "$command" "$@" ;;
+*) sed -n '2,10p' "$0" >&2; exit 2 ;;
 esac

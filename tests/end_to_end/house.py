@@ -93,7 +93,7 @@ class Programs:
         self._folder = folder
         self._relay: asyncio.subprocess.Process | None = None
         self._agent: asyncio.subprocess.Process | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -232,7 +232,7 @@ async def watching(browser: Browser, address: str, port: int) -> AsyncIterator[W
     assert problems == []
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

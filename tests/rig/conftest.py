@@ -112,17 +112,23 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Rig:
-    """Give the rig, with this source tree inside."""
+def pi_rig() -> str:
+    """Give the rig's script."""
     script = os.environ.get("PI_RIG")
     if script is None:
         pytest.skip("PI_RIG is not set: it has to name the script of the Raspberry Pi rig")
+    return script
+
+
+@pytest.fixture
+def rig(pi_rig: str, tmp_path: Path) -> Rig:
+    """Give the rig, with this source tree inside."""
     shutil.copytree(
         _HERE.parents[1] / "camagent",
         tmp_path / "camagent",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     shutil.copy(_HERE / "scenarios.py", tmp_path)
-    rig = Rig(script, tmp_path)
+    rig = Rig(pi_rig, tmp_path)
     rig.install("structlog")
     return rig
