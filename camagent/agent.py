@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
 from camagent import __version__
+from camagent.health_log import Changes
 from camagent.media.capture import Capture, CaptureState
 from camagent.media.finding import find_pi_camera
 from camagent.media.picamera import PiCamera
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_CAMERA_RETRY_DELAY_S = 30.0
 _STOP_DEADLINE_S = 4.0
+_HEALTH_INTERVAL_S = 15.0
 _CAMERA_WORDS = {
     CaptureState.IDLE: "idle",
     CaptureState.STARTING: "starting",
@@ -128,6 +131,7 @@ class Agent:
                 tasks.create_task(self._service.run(), name="service"),
                 tasks.create_task(self._settle(), name="settle"),
                 tasks.create_task(self._look_for_camera(), name="look-for-camera"),
+                tasks.create_task(self._watch_health(), name="health"),
             ]
             if self._kill_switch is not None:
                 parts.append(tasks.create_task(self._kill_switch.run(), name="kill-switch"))
@@ -185,6 +189,13 @@ class Agent:
         if self._capture.problem is not None:
             return "error"
         return _CAMERA_WORDS[self._capture.state]
+
+    async def _watch_health(self) -> NoReturn:
+        """Log what becomes of this machine, whether or not a server wants to know."""
+        changes = Changes()
+        while True:
+            changes.tell(self._describe())
+            await asyncio.sleep(_HEALTH_INTERVAL_S)
 
     def _describe(self) -> DevicePresence.Payload:
         return describe_device(
