@@ -2,6 +2,8 @@
 # make test        every test that needs no Raspberry Pi rig
 # make test-rig    tests with the real picamera2 in the rig that PI_RIG names
 # make lint types  style and types
+# make wheels      whether every dependency has a wheel for a 64-bit Pi
+# make deb         the Debian package of the agent, in build/
 # make bench       every benchmark; make bench-NAME runs one
 #
 # Each target sets up what it needs. VENV names the virtual environment.
@@ -13,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
 
-.PHONY: venv demo test test-rig lint types format bench packages clean
+.PHONY: venv demo test test-rig lint types format wheels deb bench packages clean
 .DEFAULT_GOAL := demo
 
 venv: $(BIN)/.installed
@@ -48,6 +50,13 @@ types: venv
 format: venv
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+wheels: venv
+	$(BIN)/python tests/resolve_wheels.py
+
+deb: venv
+	@tests/install-packages deb
+	PYTHON=$(BIN)/python systemd/build-deb
 
 bench: $(BENCHES)
 
