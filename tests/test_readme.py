@@ -11,6 +11,8 @@ from camagent.settings import Settings, VideoSettings
 from server_stub.cli import _parser
 from server_stub.settings import RelaySettings
 
+# A dotted noun in quotes, as every event is logged.
+_EVENT = r'"([a-z_]+\.[a-z_]+)"'
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -80,7 +82,8 @@ def test_every_default_is_as_told(kind: type[BaseModel], prefix: str) -> None:
 def test_every_event_that_it_explains_is_logged() -> None:
     """Who looks for a line of the log by README's word for it finds it."""
     sources = "".join(path.read_text() for path in ROOT.glob("camagent/**/*.py"))
-    events = set(re.findall(r"\b(?:agent|capture|link|session|settings)\.[a-z_]{4,}\b", README))
+    kinds = "|".join(sorted({event.partition(".")[0] for event in re.findall(_EVENT, sources)}))
+    events = set(re.findall(rf"(?:`|^ {{4}})((?:{kinds})\.[a-z_]{{3,}})", README, re.MULTILINE))
 
     assert "session.closed" in events
     assert {event for event in events if f'"{event}"' not in sources} == set()
@@ -100,7 +103,7 @@ def test_every_target_that_it_names_can_be_made() -> None:
 
 def test_every_command_of_the_relay_can_be_given() -> None:
     """What the relay's examples print is what its command line takes."""
-    examples = re.findall(r"^ +camagent-relay (.+?)(?:  +#.*)?$", README, re.MULTILINE)
+    examples = re.findall(r"^ +(?:sudo )?camagent-relay (.+?)(?:  +#.*)?$", README, re.MULTILINE)
     assert len(examples) >= 5
 
     for example in examples:
