@@ -88,6 +88,7 @@ configure_agent() {
   else
     install -m 0640 "$here/camagent.env" $etc/camagent.env
   fi
+  chmod o= $etc/camagent.env
   configure CAMAGENT_DEVICE_ID "$device_id" "The name under which the server knows this device"
   configure CAMAGENT_SERVER_URL "$server_url" "The server's address, such as wss://relay.example.com"
   configure CAMAGENT_DEVICE_TOKEN "$device_token" "The token that the server gave out for it, if any"
@@ -97,7 +98,9 @@ configure_relay() {
   id camagent-relay >/dev/null 2>&1 ||
     useradd --system --no-create-home --home-dir /var/lib/camagent-relay --shell /usr/sbin/nologin \
       camagent-relay
-  [ -e $etc/relay.env ] || install -m 0640 -g camagent-relay "$here/relay.env" $etc/relay.env
+  [ -e $etc/relay.env ] || install -m 0640 "$here/relay.env" $etc/relay.env
+  chgrp camagent-relay $etc/relay.env
+  chmod o= $etc/relay.env
   if [ -z "$(setting $etc/relay.env CAMAGENT_RELAY_JWT_SECRET)" ]; then
     put_setting $etc/relay.env CAMAGENT_RELAY_JWT_SECRET "$(head -c 48 /dev/urandom | base64 -w 0)"
   fi
