@@ -2,10 +2,20 @@
 
 import errno
 import socket
+import ssl
 
 from camagent.errors import ClockNotSet, LinkError
 
 _NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+
+
+# The first that fits; what the system says of it follows.
+_SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
+    (socket.gaierror, "the server's name is not found"),
+    (ConnectionRefusedError, "nothing listens at the server's address"),
+    (TimeoutError, "the server does not answer"),
+    (ssl.SSLCertVerificationError, "the server's certificate is not trusted"),
+)
 
 
 def describe_error(error: BaseException) -> str:
@@ -14,7 +24,9 @@ def describe_error(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, LinkError):
         return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    found = (sentence for kind, sentence in _SENTENCES if isinstance(error, kind))
+    sentence = "there is no network" if _lacks_network(error) else next(found, type(error).__name__)
+    return f"{sentence}: {text}" if text else sentence
 
 
 def is_ours(error: BaseException) -> bool:
@@ -22,9 +34,11 @@ def is_ours(error: BaseException) -> bool:
     error = _first_error(error)
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
-    if isinstance(error, OSError):
-        return error.errno in _NO_NETWORK
-    return isinstance(error, ClockNotSet)
+    return isinstance(error, ClockNotSet) or _lacks_network(error)
+
+
+def _lacks_network(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _NO_NETWORK
 
 
 def _first_error(error: BaseException) -> BaseException:

@@ -498,6 +498,28 @@ async def test_a_clock_that_is_not_set_is_told_as_that() -> None:
 
 
 @pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "the server's name is not found: [Errno -2] Name or service not known",
+        ),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed"),
+            "nothing listens at the server's address: [Errno 111] Connect call failed",
+        ),
+        (OSError(errno.ENETUNREACH, "x"), "there is no network: [Errno 101] x"),
+        (TimeoutError(), "the server does not answer"),
+        (LinkError("no hello_ack within 10 s"), "no hello_ack within 10 s"),
+        (EOFError("early"), "EOFError: early"),
+    ],
+)
+def test_what_is_lost_is_told_in_a_sentence(error: Exception, sentence: str) -> None:
+    """Whoever reads the log need not know what Python calls it."""
+    assert describe_error(ExceptionGroup("", [ExceptionGroup("", [error])])) == sentence
+
+
+@pytest.mark.parametrize(
     ("error", "ours"),
     [
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), True),
