@@ -1,4 +1,4 @@
-"""The command line: `camagent` runs the agent, `camagent demo` shows it on one machine."""
+"""The command line: `camagent` runs the agent, `demo` shows it on one machine, `check` tries it."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -22,6 +23,7 @@ _SYSTEM_ENV_FILE = Path("/etc/camagent/camagent.env")
 _NOT_SETTINGS = ("CAMAGENT_RELAY_", "CAMAGENT_ENV_FILE", "CAMAGENT_REQUIRE_ALL")
 _COMMANDS = {
     "run": "run the agent (the default)",
+    "check": "try everything that can be wrong with this installation, and say how to mend it",
     "demo": "run relay, agent and viewer page on this machine; no settings needed",
 }
 
@@ -31,12 +33,14 @@ def run_command(arguments: Sequence[str]) -> None:
 
     Raises:
         SettingsError: a setting is missing or wrong.
-        SystemExit: help was asked for, or an option does not exist.
+        SystemExit: help was asked for, an option does not exist, or a check is over.
     """
     command, rest = _split(arguments)
     match command:
         case "demo":
             run_demo(rest)
+        case "check":
+            _check(rest)
         case "run":
             _run(rest)
 
@@ -68,6 +72,21 @@ def _run(arguments: Sequence[str]) -> None:
         if not name.startswith(_NOT_SETTINGS):
             log.warning("settings.unknown", name=name, did_you_mean=meant)
     asyncio.run(run_agent(settings))
+
+
+def _check(arguments: Sequence[str]) -> NoReturn:
+    # Imported here, for the agent has no use for it.
+    from camagent.check.command import run_check  # noqa: PLC0415
+    from camagent.check.settings import Origin  # noqa: PLC0415
+
+    env_file, rest = _take_env_file(arguments)
+    origin = Origin(
+        arguments=rest,
+        env_file=env_file,
+        system_env_file=_SYSTEM_ENV_FILE,
+        not_settings=_NOT_SETTINGS,
+    )
+    sys.exit(run_check(origin))
 
 
 def _take_env_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

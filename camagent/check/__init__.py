@@ -1,0 +1,13 @@
+"""`camagent check`: everything that can be wrong with an installation, tried in order.
+
+    command      the command itself: what is tried, and in which order
+    findings     what comes of each try, as text and as JSON
+    machine      this computer: versions, groups, disk, clock
+    settings     whether the settings make an agent
+    neighbours   an agent that already runs here, and whoever holds the camera
+    camera       opened for real, until its first frame
+    server       its name, its port, its certificate, its answer to our hello
+    ice          STUN and TURN servers
+
+Each module gives findings and prints nothing; nothing here is needed to run the agent.
+"""
