@@ -14,6 +14,9 @@ ROOT = Path(__file__).parents[2]
 SOURCE = "/srv/camagent"
 UNIT = "camagent.service"
 _SHIPPED = ("pyproject.toml", "README.md", "LICENSE", "camagent", "server_stub", "systemd")
+RIG_DEVICES = "LD_PRELOAD=/usr/local/lib/rigshim.so"
+"""Stands in for what the kernel of a Pi has, for whoever opens the camera."""
+
 _DEADLINE_S = 300
 
 # What a Pi has by itself: picamera2 among the system's packages, and a camera behind libcamera.

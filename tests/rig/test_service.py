@@ -11,7 +11,7 @@ import pytest
 from server_stub.relay import Relay
 from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, Watching, free_port, relay, watching
-from tests.rig.machine import SOURCE, Machine, booted
+from tests.rig.machine import RIG_DEVICES, SOURCE, Machine, booted
 from tests.support import eventually, until
 
 pytestmark = pytest.mark.rig
@@ -28,9 +28,10 @@ def machine(pi_rig: str, tmp_path: Path) -> Iterator[Machine]:
         yield built
 
 
-def install(port: int, *options: str, device_id: str = DEVICE_ID) -> str:
-    server = f"--server-url=ws://127.0.0.1:{port}".replace("=", " ")
-    return f"{SOURCE}/systemd/install.sh --device-id {device_id} {server} {' '.join(options)}"
+def install(port: int, *, device_id: str = DEVICE_ID) -> str:
+    """Write the command that a user would type; the check at its end needs the rig's devices too."""
+    server = f"--server-url ws://127.0.0.1:{port}"
+    return f"{RIG_DEVICES} {SOURCE}/systemd/install.sh --device-id {device_id} {server}"
 
 
 async def until_online(house: Relay) -> None:
@@ -85,7 +86,13 @@ async def test_a_clean_machine_streams_after_one_command(
             status = await machine.run("systemctl status camagent --no-pager")
     pid = machine.property("MainPID")
 
+    print(status)
     assert "camagent runs" in told
+    lines = told[told.index("ok       python") :].splitlines()
+    verdicts = {line.split()[0] for line in lines if not line.startswith(" ")}
+    assert verdicts <= {"ok", "skipped", "warning"}, told
+    assert [line for line in lines if re.match("ok +camera ", line)], told
+    assert [line for line in lines if re.match("ok +server hello ", line)], told
     assert machine.property("UnitFileState") == "enabled"
     assert re.search(r'Status: "online · 1 viewer · \d+\.\d Mbps · (\d+ °C · )?camera ok"', status)
     assert "CapEff:\t0000000000000000" in machine.sh(f"cat /proc/{pid}/status")
