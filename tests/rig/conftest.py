@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.rig.machine import Machine, booted
+
 _HERE = Path(__file__).parent
 _INSIDE = "/mnt/host"
 _PACKAGES = "/opt/camagent-site"
@@ -118,6 +120,15 @@ def pi_rig() -> str:
     if script is None:
         pytest.skip("PI_RIG is not set: it has to name the script of the Raspberry Pi rig")
     return script
+
+
+@pytest.fixture
+def machine(pi_rig: str, tmp_path: Path) -> Iterator[Machine]:
+    """Give a machine that has just booted for the first time, with our sources on its disk."""
+    with booted(pi_rig) as built:
+        built.become_a_pi()
+        built.put_source(tmp_path / "source")
+        yield built
 
 
 @pytest.fixture

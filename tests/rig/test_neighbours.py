@@ -1,27 +1,18 @@
 """What else the installer sets up on a booted machine: the relay, and several cameras."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.house import DEVICE_ID, free_port, relay
-from tests.rig.machine import SOURCE, Machine, booted
+from tests.rig.machine import SOURCE, Machine
 from tests.rig.test_service import install, until_online
 from tests.support import until
 
 pytestmark = pytest.mark.rig
 
 RELAY = "camagent-relay.service"
-
-
-@pytest.fixture
-def machine(pi_rig: str, tmp_path: Path) -> Iterator[Machine]:
-    with booted(pi_rig) as built:
-        built.become_a_pi()
-        built.put_source(tmp_path / "source")
-        yield built
 
 
 def test_the_relay_is_one_command_too(machine: Machine) -> None:

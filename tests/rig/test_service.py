@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,21 +11,12 @@ import pytest
 from server_stub.relay import Relay
 from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, Watching, free_port, relay, watching
-from tests.rig.machine import RIG_DEVICES, SOURCE, Machine, booted
+from tests.rig.machine import RIG_DEVICES, SOURCE, Machine
 from tests.support import eventually, until
 
 pytestmark = pytest.mark.rig
 
 _ONLINE_DEADLINE_S = 30.0
-
-
-@pytest.fixture
-def machine(pi_rig: str, tmp_path: Path) -> Iterator[Machine]:
-    """Give a machine that has just booted for the first time, with our sources on its disk."""
-    with booted(pi_rig) as built:
-        built.become_a_pi()
-        built.put_source(tmp_path / "source")
-        yield built
 
 
 def install(port: int, *, device_id: str = DEVICE_ID) -> str:
@@ -86,7 +77,6 @@ async def test_a_clean_machine_streams_after_one_command(
             status = await machine.run("systemctl status camagent --no-pager")
     pid = machine.property("MainPID")
 
-    print(status)
     assert "camagent runs" in told
     lines = told[told.index("ok       python") :].splitlines()
     verdicts = {line.split()[0] for line in lines if not line.startswith(" ")}
