@@ -80,7 +80,8 @@ class Agent:
             grace_s=settings.session_grace_s,
             on_change=self._changed,
         )
-        self._link = Link(link_options(settings), Router(self._registry), self._describe)
+        router = Router(self._registry, on_change=lambda: self._service.changed())
+        self._link = Link(link_options(settings), router, self._describe)
         self._registry.send = self._link.send
         self._service = Service(
             device_id=settings.device_id,

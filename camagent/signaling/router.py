@@ -1,5 +1,7 @@
 """Which message goes to whom."""
 
+from collections.abc import Callable
+
 import structlog
 
 from camagent.signaling.messages import (
@@ -18,18 +20,23 @@ log = structlog.get_logger(__name__)
 
 
 class Router:
-    """Stands between the link and the sessions."""
+    """Stands between the link and the sessions; `on_change` is told when the link comes or goes."""
 
-    def __init__(self, registry: SessionRegistry) -> None:
+    def __init__(
+        self, registry: SessionRegistry, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         self._registry = registry
+        self._on_change = on_change
 
     def link_active(self) -> None:
         """Tell the sessions that the server is there."""
         self._registry.link_active()
+        self._on_change()
 
     def link_lost(self) -> None:
         """Start the grace of the sessions that the server can no longer end."""
         self._registry.link_lost()
+        self._on_change()
 
     def take(self, message: ToDevice) -> None:
         """Hand `message` to the session it is for; without one it is dropped with a warning."""

@@ -62,6 +62,7 @@ async def test_each_camera_has_an_agent_of_its_own(machine: Machine, tmp_path: P
             "systemctl enable --now camagent@door"
         )
         await until(lambda: "door" in house.devices, deadline_s=30)
+        machine.sh("until systemctl show -P StatusText camagent@door | grep ^online; do :; done")
         told = machine.sh("camagent check --env-file /etc/camagent/door.env", check=False)
         assert DEVICE_ID in house.devices
 
