@@ -80,7 +80,7 @@ class Agent:
             grace_s=settings.session_grace_s,
             on_change=self._changed,
         )
-        router = Router(self._registry, on_change=lambda: self._service.changed())
+        router = Router(self._registry, on_change=self._link_changed)
         self._link = Link(link_options(settings), router, self._describe)
         self._registry.send = self._link.send
         self._service = Service(
@@ -168,6 +168,9 @@ class Agent:
     def _metrics(self) -> AbstractAsyncContextManager[None]:
         host, port = self._metrics_at
         return nullcontext() if port is None else served(host, port, self._figures)
+
+    def _link_changed(self) -> None:
+        self._service.changed()
 
     def _changed(self) -> None:
         self._link.presence_changed()
