@@ -7,6 +7,7 @@
     neighbours   an agent that already runs here, and whoever holds the camera
     camera       opened for real, until its first frame
     server       its name, its port, its certificate, its answer to our hello
+    relay        which STUN and TURN servers it hands out to this device
     ice          STUN and TURN servers
 
 Each module gives findings and prints nothing; nothing here is needed to run the agent.

@@ -56,14 +56,15 @@ async def test_each_camera_has_an_agent_of_its_own(machine: Machine, tmp_path: P
         await house.store.add_device("door")
         await machine.run(install(house.port))
         await until_online(house)
-        machine.sh(
+        await machine.run(
             "sed 's|DEVICE_ID=.*|DEVICE_ID=door|' /etc/camagent/camagent.env > /etc/camagent/door.env; "
             "echo CAMAGENT_VIDEO__SOURCE=synthetic >> /etc/camagent/door.env; "
             "systemctl enable --now camagent@door"
         )
         await until(lambda: "door" in house.devices, deadline_s=30)
-        machine.sh("until systemctl show -P StatusText camagent@door | grep ^online; do :; done")
-        told = machine.sh("camagent check --env-file /etc/camagent/door.env", check=False)
+        shown = "systemctl show -P StatusText camagent@door"
+        await machine.run(f"until {shown} | grep ^online; do sleep 0.1; done")
+        told = await machine.run("camagent check --env-file /etc/camagent/door.env", check=False)
         assert DEVICE_ID in house.devices
 
     assert machine.property("Description", "camagent@door.service") == "Camera agent door"

