@@ -10,6 +10,8 @@
 # What is not given is asked for on a terminal. Settings that are there already are kept. A version
 # that does not run gives way to the one before.
 set -eu
+# Whatever root is used to: the service is not root, and has to read this.
+umask 022
 
 here=$(dirname "$(readlink -f "$0")")
 source=$(dirname "$here")

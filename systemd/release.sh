@@ -9,6 +9,8 @@
 #
 # Nothing that runs is touched by `build`, and what it made is removed again when it fails.
 set -eu
+# Whatever root is used to: the service is not root, and has to read this.
+umask 022
 
 ROOT=/opt/camagent
 NEEDED_MB=400
