@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from server_stub.auth import hash_device_token
 from server_stub.relay import Relay
 from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, Watching, free_port, relay, watching
@@ -206,13 +207,17 @@ async def test_a_wrong_setting_is_one_line_and_no_restart(machine: Machine, tmp_
 
 @pytest.mark.parametrize(
     ("device_id", "line"),
-    [("stranger", "server rejected this device: Device not found")],
+    [
+        ("stranger", "server rejected this device: Device not found"),
+        ("locked", "server rejected this device: Unauthorized"),
+    ],
 )
-async def test_a_device_that_the_server_does_not_know_says_so(
+async def test_a_device_that_the_server_does_not_let_in_says_so(
     machine: Machine, tmp_path: Path, device_id: str, line: str
 ) -> None:
     """The start is no failure; status and journal say why nobody can watch."""
     async with relay(tmp_path) as house:
+        await house.store.add_device("locked", token_hash=hash_device_token("another token"))
         await machine.run(install(house.port, device_id=device_id), check=False)
 
         async def is_told() -> bool:
