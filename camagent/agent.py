@@ -13,7 +13,8 @@ import structlog
 
 from camagent import __version__
 from camagent.health_log import Changes
-from camagent.media.capture import Capture, CaptureState
+from camagent.media.capture import Capture
+from camagent.media.capture_state import CaptureState
 from camagent.media.finding import find_pi_camera
 from camagent.media.picamera import PiCamera
 from camagent.metrics import Figures, served

@@ -4,7 +4,9 @@
     ├── SettingsError           a setting is wrong; the start stops (exit status 78)
     ├── DemoError               the demo's relay does not run
     ├── CameraError             no picture: absent, busy, stalled or without an encoder; tried again
-    │   └── CameraHung          the camera's own code does not come back; the process restarts
+    │   ├── CameraRefused       what was asked of the camera is not what it can do
+    │   └── RestartNeeded       only a new process can get the camera back; this one ends
+    │       └── CameraHung      the camera's own code does not come back
     ├── LinkError               the WebSocket is unusable; reconnect
     │   ├── LinkRejected        the server refused this device; wait the longest delay
     │   └── ClockNotSet         no certificate can be checked before the clock is set; soon again
@@ -45,8 +47,20 @@ class CameraError(AgentError):
     """The camera or its encoder cannot deliver frames; the text says why."""
 
 
-class CameraHung(CameraError):
-    """A call into the camera did not return in time; only a new process can help."""
+class CameraRefused(CameraError):
+    """The camera lacks what the settings ask of it; `problems` holds one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class RestartNeeded(CameraError):
+    """The camera cannot be had back in this process; a new one may get it."""
+
+
+class CameraHung(RestartNeeded):
+    """A call into the camera did not return in time."""
 
 
 class LinkError(AgentError):

@@ -13,8 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from camagent.check.findings import Finding, Verdict
 from camagent.check.neighbours import CAMERA, camera_holders
 from camagent.errors import CameraError
-from camagent.media.encoder import H264Encoder
-from camagent.media.frame import EncodedFrame, Encoding, VideoSource
+from camagent.media.frame import EncodedFrame, VideoSource
 from camagent.media.hub import VideoHub
 from camagent.media.opening import Opening
 from camagent.privacy import InUseLight, KillSwitch
@@ -102,12 +101,10 @@ async def _try(source: VideoSource, *, deadline_s: float) -> str:
     if first.frame is None:
         raise CameraError(f"{source.name} opened, but gave no picture for {deadline_s:g} s")
     milliseconds = round((first.at_s - started_at_s) * 1000)
-    size, encoder = _picture_size(first.frame), _encoder_name(encoding)
-    return f"{source.name}, {size}, encoded by {encoder}, first frame after {milliseconds} ms"
-
-
-def _encoder_name(encoding: Encoding) -> str:
-    return "libx264" if isinstance(encoding, H264Encoder) else "the chip"
+    size = _picture_size(first.frame)
+    return (
+        f"{source.name}, {size}, encoded by {encoding.encoder}, first frame after {milliseconds} ms"
+    )
 
 
 def _picture_size(frame: EncodedFrame) -> str:

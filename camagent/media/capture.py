@@ -6,12 +6,11 @@
               FAILED ──► STARTING, after a delay
 
 A call into the camera that does not return ends `run`, and so the process: nothing else gets a
-stuck driver's thread back.
+stuck driver's thread back. So does a Pi camera that stalled and does not open again.
 """
 
 import asyncio
 import contextlib
-import enum
 import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,46 +18,19 @@ from typing import NoReturn
 
 import structlog
 
-from camagent.errors import CameraError, CameraHung
+from camagent.errors import CameraError, RestartNeeded
+from camagent.media.capture_state import NEXT, CaptureState
 from camagent.media.frame import Encoding, VideoSource
 from camagent.media.hub import VideoHub
+from camagent.media.low_rung import LowRung
 from camagent.media.opening import Opening
 from camagent.progress import Progress
 from camagent.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
-
-class CaptureState(enum.Enum):
-    """Where the camera stands."""
-
-    IDLE = "idle"
-    """It is closed, and nobody watches."""
-
-    STARTING = "starting"
-    """It is being opened, for the first time or anew; no frame has come since."""
-
-    LIVE = "live"
-    """Frames come, and somebody wants them."""
-
-    LINGERING = "lingering"
-    """Frames come; the last viewer left a short while ago."""
-
-    FAILED = "failed"
-    """It could not be opened, or gave no frame. The next attempt waits for its time."""
-
-
-_NEXT: dict[CaptureState, frozenset[CaptureState]] = {
-    CaptureState.IDLE: frozenset({CaptureState.STARTING}),
-    CaptureState.STARTING: frozenset(
-        {CaptureState.LIVE, CaptureState.LINGERING, CaptureState.FAILED}
-    ),
-    CaptureState.LIVE: frozenset(
-        {CaptureState.LINGERING, CaptureState.STARTING, CaptureState.FAILED}
-    ),
-    CaptureState.LINGERING: frozenset({CaptureState.LIVE, CaptureState.IDLE, CaptureState.FAILED}),
-    CaptureState.FAILED: frozenset({CaptureState.STARTING}),
-}
+_REOPEN_GRACE_S = 15.0
+"""A source that ceased is tried again for so long before its viewers are sent away."""
 
 
 class Capture:
@@ -75,7 +47,9 @@ class Capture:
         on_change: told of every change of `state`; must not raise.
 
     Attributes:
-        hub: where the frames go.
+        hub: where the frames of the main rung go.
+        low: the low rung, which is encoded while its hub has subscribers.
+        pictures: set while the camera is open and gave its first picture.
         restarts: how often the camera was opened anew because frames had ceased.
         progress: whether its loop still moves.
     """
@@ -110,8 +84,11 @@ class Capture:
         self._watchers = 1 if is_always_on else 0
         self._is_barred = False
         self._unwanted_since_s = float("-inf")
+        self._stalled_at_s = float("-inf")
         self._wish_changed = asyncio.Event()
+        self.low = LowRung(on_wish=self._wish_changed.set)
         self._has_failed = asyncio.Event()
+        self.pictures = asyncio.Event()
 
     @property
     def state(self) -> CaptureState:
@@ -122,6 +99,11 @@ class Capture:
     def problem(self) -> str | None:
         """Why the camera failed last, until frames come again."""
         return None if self._error is None else str(self._error)
+
+    @property
+    def is_barred(self) -> bool:
+        """True while the camera is to stay closed."""
+        return self._is_barred
 
     @property
     def is_open(self) -> bool:
@@ -171,20 +153,31 @@ class Capture:
         assert self._error is not None, "set before the event"
         return self._error
 
+    async def still(self, *, deadline_s: float) -> bytes:
+        """Give the next picture of the open camera as JPEG.
+
+        Raises:
+            CameraError: it is closed, or gave none within `deadline_s`.
+        """
+        if self._opening is None or self._is_barred:
+            raise CameraError(f"{self._source.name} is closed")
+        return await self._opening.snapshot(deadline_s=deadline_s)
+
     async def run(self) -> NoReturn:
         """Open and close the camera as wanted, until cancelled; the camera is closed then.
 
         Raises:
-            CameraHung: a call into the camera did not return; only a new process can help.
+            RestartNeeded: only a new process can help.
         """
         while True:
             await self._until_due()
             try:
                 while await self._serve():
                     self.restarts += 1
+                    self._stalled_at_s = asyncio.get_running_loop().time()
                 self._enter(CaptureState.IDLE)
                 self.progress.expect_nothing()
-            except CameraHung:
+            except RestartNeeded:
                 raise
             except CameraError as error:
                 await self._fail(error)
@@ -202,6 +195,8 @@ class Capture:
         self.progress.expect_within(2 * self._open_deadline_s + self._stall_after_s)
         async with self._opened() as opening:
             await self._until_first_frame(opening)
+            self.pictures.set()
+            self._stalled_at_s = -math.inf
             self._error = None
             self._trouble.is_over()
             self._delays = self._retry_delays()
@@ -215,6 +210,7 @@ class Capture:
         try:
             encoding = await opening.opened(deadline_s=self._open_deadline_s)
             self._opening, self._encoding = opening, encoding
+            self.hub.begin(keeps_group=not encoding.makes_keyframes)
             if self._bitrate_bps is not None:
                 encoding.set_bitrate(self._bitrate_bps)
             yield opening
@@ -223,6 +219,8 @@ class Capture:
             raise
         finally:
             self._opening = self._encoding = None
+            self.pictures.clear()
+            self.low.closed()
             try:
                 await opening.close(deadline_s=self._open_deadline_s)
             except CameraError as error:
@@ -254,6 +252,7 @@ class Capture:
             if loop.time() >= over_at_s:
                 return False
             self._wish_changed.clear()
+            await self.low.adapt(opening, deadline_s=self._open_deadline_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(min(stalled_at_s, over_at_s)):
                     await self._wish_changed.wait()
@@ -263,11 +262,21 @@ class Capture:
         return -math.inf if self._is_barred else self._unwanted_since_s + self._linger_s
 
     async def _fail(self, error: CameraError) -> None:
-        """Tell everybody, and wait for the time of the next attempt."""
+        """Tell everybody, unless it may pass soon, and wait for the time of the next attempt.
+
+        Raises:
+            RestartNeeded: it had worked before, and this process had better not try on.
+        """
+        stalled_for_s = asyncio.get_running_loop().time() - self._stalled_at_s
+        if math.isfinite(stalled_for_s) and not self._source.survives_failure:
+            raise RestartNeeded(f"the camera stalled and cannot be reopened: {error}") from error
         delay_s = next(self._delays)
         self._trouble.tell("capture.failed", str(error), retry_in_s=round(delay_s, 1))
         self._error = error
-        self._enter(CaptureState.FAILED)
+        if stalled_for_s < _REOPEN_GRACE_S:
+            self._on_change()
+        else:
+            self._enter(CaptureState.FAILED)
         self.progress.expect_within(delay_s)
         await asyncio.sleep(delay_s)
 
@@ -279,7 +288,7 @@ class Capture:
         """Move to `state`, log it and tell; any move that is not drawn above is a bug."""
         if state is self._state:
             return
-        assert state in _NEXT[self._state], f"{self._state.name} -> {state.name}"
+        assert state in NEXT[self._state], f"{self._state.name} -> {state.name}"
         log.debug("capture.state", previous=self._state.value, state=state.value)
         self._state = state
         if state is CaptureState.FAILED:

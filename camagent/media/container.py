@@ -3,7 +3,7 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,10 @@ import av
 from av.container import InputContainer
 
 from camagent.errors import CameraError
-from camagent.media.encoder import EncoderOptions, H264Encoder
-from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.encoder import EncoderOptions
+from camagent.media.frame import Publish, Stream
 from camagent.media.picture import Fitter
+from camagent.media.software import SoftwareStream
 from camagent.media.threads import thread_running
 
 _OPEN_DEADLINE_S = 8.0
@@ -44,27 +45,32 @@ class ContainerSource:
         host = url.netloc.rpartition("@")[2]
         return f"{url.scheme}://{host}{url.path}"
 
+    survives_failure = True
+
     @contextmanager
-    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+    def opened(self, publish: Publish) -> Iterator[Stream]:
         """Read, decode and encode while the block runs.
 
         Raises:
             CameraError: it cannot be opened or holds no video; at the end, why frames ceased.
         """
-        encoder = H264Encoder(publish, self._options)
+        stream = SoftwareStream(publish, self._options)
         closing = threading.Event()
         with self._open() as container:
             pictures = self._pictures(container, closing)
             # Here, for it can take a camera seconds to come to its next keyframe.
             pictures = itertools.chain([next(pictures)], pictures)
-            work = partial(self._encode, pictures, encoder, closing)
-            with encoder.running(), thread_running(work, stop=closing.set, name="container"):
-                yield encoder
+            work = partial(self._encode, pictures, stream, closing)
+            with (
+                stream.main.running(),
+                thread_running(work, stop=closing.set, name="container"),
+            ):
+                yield stream
 
     def _encode(
         self,
         pictures: Iterator[tuple[av.VideoFrame, int]],
-        encoder: H264Encoder,
+        stream: SoftwareStream,
         closing: threading.Event,
     ) -> None:
         fitter = Fitter(width_px=self._options.width_px, height_px=self._options.height_px)
@@ -76,7 +82,7 @@ class ContainerSource:
             # A source that is faster than asked for is thinned out; jitter is no reason to.
             if captured_at_us + interval_us // 2 >= due_us:
                 due_us = max(due_us, captured_at_us - interval_us) + interval_us
-                encoder.encode(fitter.fit(picture), captured_at_us=captured_at_us)
+                stream.take(fitter.fit(picture), captured_at_us=captured_at_us)
 
     def _pictures(
         self, container: InputContainer, closing: threading.Event

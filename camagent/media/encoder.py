@@ -9,7 +9,7 @@ builds up. Only pictures are dropped, never frames: those that follow an encoded
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -17,7 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 from camagent.errors import CameraError
-from camagent.media.frame import MICROSECONDS, EncodedFrame
+from camagent.media.frame import MICROSECONDS, EncodedFrame, Publish
 from camagent.media.threads import thread_running
 
 # ITU-T H.264, table A-1: level, macroblocks per picture, macroblocks per second. No level below
@@ -31,6 +31,15 @@ _LEVELS = (
 )
 _SEI_START = b"\x00\x00\x01\x06"
 _NAL_START = b"\x00\x00\x01"
+
+
+_LOW_HEIGHT_PX = 400
+_LOW_SHARE = 5
+_LEAST_BITRATE_BPS = 100_000
+
+
+def nothing() -> None:
+    """Do it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +56,16 @@ class EncoderOptions:
     def keyframe_interval_pictures(self) -> int:
         """How many pictures from one keyframe to the next, if nobody asks for one."""
         return max(1, round(self.keyframe_interval_s * self.frames_per_second))
+
+    def low(self) -> "EncoderOptions":
+        """Give the same for the low rung: at most 400 rows, and a fifth of the bits."""
+        divisor = max(2, -(-self.height_px // _LOW_HEIGHT_PX))
+        return replace(
+            self,
+            width_px=self.width_px // divisor & ~1,
+            height_px=self.height_px // divisor & ~1,
+            bitrate_bps=max(_LEAST_BITRATE_BPS, self.bitrate_bps // _LOW_SHARE),
+        )
 
     @property
     def level(self) -> str:
@@ -66,6 +85,8 @@ class H264Encoder:
     All methods return at once and may be called from any thread; `publish` is called on the
     encoder's own.
 
+    `prepare` makes what is encoded out of a picture, on the encoder's thread; it may change the size.
+
     Attributes:
         pictures_dropped: how many pictures were not encoded, for the encoder was behind.
 
@@ -73,12 +94,22 @@ class H264Encoder:
         CameraError: libx264 is missing or refuses the options.
     """
 
-    def __init__(self, publish: Callable[[EncodedFrame], None], options: EncoderOptions) -> None:
+    encoder = "libx264"
+    makes_keyframes = True
+
+    def __init__(
+        self,
+        publish: Publish,
+        options: EncoderOptions,
+        *,
+        prepare: Callable[[av.VideoFrame], av.VideoFrame] = lambda picture: picture,
+    ) -> None:
         self._publish = publish
         self._highest_bps = options.bitrate_bps
         self._codec = _open_codec(options)
+        self._prepare = prepare
         self._news = threading.Condition()
-        self._waiting: av.VideoFrame | None = None
+        self._waiting: _Picture | None = None
         self._is_keyframe_wanted = False
         self._is_stopping = False
         self._bitrate_bps = options.bitrate_bps
@@ -95,20 +126,24 @@ class H264Encoder:
         with thread_running(self._run, stop=self._stop, name="encoder"):
             yield
 
-    def encode(self, picture: av.VideoFrame, *, captured_at_us: int) -> None:
-        """Encode `picture` next; it is the encoder's from now on.
+    def encode(
+        self, picture: av.VideoFrame, *, captured_at_us: int, done: Callable[[], None] = nothing
+    ) -> None:
+        """Encode `picture` next; it is the encoder's until it calls `done`.
 
         Args:
-            picture: `yuv420p`, of the size in the options.
+            picture: `yuv420p`, of the size in the options unless `prepare` makes it so.
             captured_at_us: the frame's `pts_us`. A picture no later than one before it is dropped.
+            done: called once, from any thread, when the picture is read or dropped; never raises.
         """
-        picture.pts = captured_at_us
-        picture.time_base = MICROSECONDS
         with self._news:
-            if self._waiting is not None:
-                self.pictures_dropped += 1
-            self._waiting = picture
+            dropped, self._waiting = self._waiting, _Picture(picture, captured_at_us, done)
+            if self._is_stopping:
+                dropped, self._waiting = self._waiting, None
             self._news.notify()
+        if dropped is not None:
+            self.pictures_dropped += 1
+            dropped.done()
 
     def force_keyframe(self) -> None:
         """Make the next picture a keyframe. Calls before that picture count as one."""
@@ -120,38 +155,56 @@ class H264Encoder:
         self._bitrate_bps = min(bitrate_bps, self._highest_bps)
 
     def _run(self) -> None:
-        while (picture := self._next_picture()) is not None:
-            if self._codec.bit_rate != self._bitrate_bps:
-                self._codec.bit_rate = self._bitrate_bps
-            for packet in self._codec.encode(picture):
-                assert packet.pts is not None, "the encoder got one"
-                data = bytes(packet)
-                if packet.is_keyframe:
-                    data = _without_user_data(data)
-                self._publish(EncodedFrame(data, packet.pts, packet.is_keyframe))
+        while (waiting := self._next_picture()) is not None:
+            try:
+                self._encode(waiting)
+            finally:
+                waiting.done()
 
-    def _next_picture(self) -> av.VideoFrame | None:
-        """Wait for a picture and set its type; None when there will be no more."""
+    def _encode(self, waiting: "_Picture") -> None:
+        picture = self._prepare(waiting.picture)
+        picture.pts, picture.time_base = waiting.captured_at_us, MICROSECONDS
         with self._news:
-            while True:
-                self._news.wait_for(lambda: self._waiting is not None or self._is_stopping)
-                picture, self._waiting = self._waiting, None
-                if picture is None or self._is_stopping:
-                    return None
-                assert picture.pts is not None, "encode() set it"
-                if picture.pts > self._newest_pts_us:
-                    break
-                self.pictures_dropped += 1
-            self._newest_pts_us = picture.pts
-            # Set on every picture: one from a decoder has a type of its own, which x264 would obey.
             wanted, self._is_keyframe_wanted = self._is_keyframe_wanted, False
-            picture.pict_type = PictureType.I if wanted else PictureType.NONE
-            return picture
+        # Set on every picture: one from a decoder has a type of its own, which x264 would obey.
+        picture.pict_type = PictureType.I if wanted else PictureType.NONE
+        if self._codec.bit_rate != self._bitrate_bps:
+            self._codec.bit_rate = self._bitrate_bps
+        for packet in self._codec.encode(picture):
+            assert packet.pts is not None, "the encoder got one"
+            data = bytes(packet)
+            if packet.is_keyframe:
+                data = _without_user_data(data)
+            self._publish(EncodedFrame(data, packet.pts, packet.is_keyframe))
+
+    def _next_picture(self) -> "_Picture | None":
+        """Wait for a picture that is later than those before; None when there will be no more."""
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting is not None or self._is_stopping)
+                waiting, self._waiting = self._waiting, None
+                is_stopping = self._is_stopping
+            if waiting is None:
+                return None
+            if not is_stopping and waiting.captured_at_us > self._newest_pts_us:
+                self._newest_pts_us = waiting.captured_at_us
+                return waiting
+            self.pictures_dropped += 1
+            waiting.done()
 
     def _stop(self) -> None:
         with self._news:
             self._is_stopping = True
             self._news.notify()
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """One that waits to be encoded."""
+
+    picture: av.VideoFrame
+    captured_at_us: int
+    done: Callable[[], None]
 
 
 def _open_codec(options: EncoderOptions) -> VideoCodecContext:

@@ -1,4 +1,4 @@
-"""The unit of video that everything downstream of the encoder handles."""
+"""The unit of video that everything downstream of the encoder handles, and what makes it."""
 
 import enum
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class EncodedFrame:
         data: Annex B byte stream: start codes included, all slices of one picture; SPS and PPS
             precede every IDR picture (ITU-T H.264, Annex B).
         pts_us: Capture time in microseconds on the device's monotonic clock, strictly increasing
-            within one opening of the source.
+            within one opening of the source, and the same on all rungs.
         is_keyframe: True for an IDR picture, the only place a decoder can start.
     """
 
@@ -35,17 +35,51 @@ class EncodedFrame:
     is_keyframe: bool
 
 
+Publish = Callable[[EncodedFrame], None]
+"""Takes a frame from any thread; never blocks and never raises."""
+
+
 class Encoding(Protocol):
-    """A running encoder, as those who look after the stream see it.
+    """A running encoder, as those who look after its rung see it.
 
     Both calls return at once and may come from any thread.
     """
+
+    @property
+    def encoder(self) -> str:
+        """What encodes, for people: `libx264`, `the chip`, `the camera itself`."""
+
+    @property
+    def makes_keyframes(self) -> bool:
+        """False where frames come as they are, and with them their keyframes and their rate."""
 
     def force_keyframe(self) -> None:
         """Make the next picture a keyframe. Calls before that picture count as one."""
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Aim at `bitrate_bps` from the next pictures on, without a new keyframe."""
+
+
+class Stream(Protocol):
+    """An open source. Its methods may block for seconds: one thread calls them, one at a time."""
+
+    @property
+    def main(self) -> Encoding:
+        """The main rung, which runs while the source is open."""
+
+    def low_rung(self, publish: Publish) -> AbstractContextManager[Encoding]:
+        """Encode a smaller picture as well while the block runs; the main rung does not notice.
+
+        Raises:
+            CameraError: it cannot be had.
+        """
+
+    def snapshot(self) -> bytes:
+        """Give the next picture, of the main rung's size, as JPEG; the rungs do not notice.
+
+        Raises:
+            CameraError: no picture came.
+        """
 
 
 class VideoSource(Protocol):
@@ -55,13 +89,17 @@ class VideoSource(Protocol):
     def name(self) -> str:
         """What it is, for logs: `picamera imx708`, `synthetic`."""
 
-    def opened(self, publish: Callable[[EncodedFrame], None]) -> AbstractContextManager[Encoding]:
-        """Open the camera while the block runs, and hand every frame to `publish`.
+    @property
+    def survives_failure(self) -> bool:
+        """False if a process whose camera stalled and does not open again should not try on."""
 
-        Entering and leaving may block for seconds, so both happen on a thread. `publish` may be
-        called from any thread; it never blocks and never raises.
+    def opened(self, publish: Publish) -> AbstractContextManager[Stream]:
+        """Open the camera while the block runs, and hand every frame of the main rung to `publish`.
+
+        Entering and leaving may block for seconds, so both happen on a thread.
 
         Raises:
             CameraError: there is no camera, it is busy, or it has no usable encoder. The text says
                 which, and what to do.
+            RestartNeeded: it is there, and only a new process can open it.
         """

@@ -9,7 +9,8 @@ frames depend on those before them.
 
 Keyframe requests are merged and spaced: ten viewers joining at once cost the encoder one keyframe,
 and a viewer that asks a hundred times a second gets no more than two. A join waits less than a
-repair, for the joiner looks at nothing until then. Everything here runs on the event loop.
+repair, for the joiner looks at nothing until then. Where no keyframe can be asked for, a joiner
+starts with the frames since the last one instead. Everything here runs on the event loop.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from camagent.media.frame import EncodedFrame
+from camagent.media.group import Group
 
 REPAIR_INTERVAL_S = 0.5
 """A keyframe forced by feedback is at least this long after the last forced one."""
@@ -36,12 +38,20 @@ class Subscriber(Protocol):
 class VideoHub:
     """The one meeting point of an encoder and its viewers.
 
-    `force_keyframe` asks the running encoder; it does nothing while there is none.
+    `force_keyframe` asks the running encoder; it does nothing while there is none. `on_change` is
+    told whenever somebody subscribes or leaves.
     """
 
-    def __init__(self, force_keyframe: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        force_keyframe: Callable[[], None],
+        *,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
         self._force_keyframe = force_keyframe
+        self._on_change = on_change
         self._subscribers: list[Subscriber] = []
+        self._group: Group | None = None
         self._keyframe_due: asyncio.TimerHandle | None = None
         self._forced_at_s = float("-inf")
         self.frames_published = 0
@@ -53,26 +63,42 @@ class VideoHub:
         """How many take frames now."""
         return len(self._subscribers)
 
+    def begin(self, *, keeps_group: bool) -> None:
+        """Start anew with an encoder that was just opened.
+
+        `keeps_group`: it makes no keyframes when asked, so joiners get those there were.
+        """
+        self._group = Group() if keeps_group else None
+
     @contextmanager
     def subscribed(self, subscriber: Subscriber) -> Iterator[None]:
         """Hand every frame to `subscriber` while the block runs, starting with a keyframe soon."""
+        if self._group is None:
+            self._force_after(JOIN_INTERVAL_S)
+        else:
+            for frame in self._group.frames:
+                subscriber.take(frame)
         self._subscribers.append(subscriber)
-        self._force_after(JOIN_INTERVAL_S)
+        self._on_change()
         try:
             yield
         finally:
             self._subscribers.remove(subscriber)
+            self._on_change()
 
     def publish(self, frame: EncodedFrame) -> None:
         """Hand `frame` to every subscriber."""
         self.frames_published += 1
         self.bytes_published += len(frame.data)
+        if self._group is not None:
+            self._group.add(frame)
         for subscriber in tuple(self._subscribers):
             subscriber.take(frame)
 
     def request_keyframe(self) -> None:
         """Ask the encoder for a keyframe: now, or as soon as the last forced one is old enough."""
-        self._force_after(REPAIR_INTERVAL_S)
+        if self._group is None:
+            self._force_after(REPAIR_INTERVAL_S)
 
     def _force_after(self, interval_s: float) -> None:
         loop = asyncio.get_running_loop()

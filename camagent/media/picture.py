@@ -1,13 +1,17 @@
 """Raw pictures: the arrays inside a yuv420p `av.VideoFrame`."""
 
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 _BLACK = (16, 128, 128)
+_ONCE = Fraction(1)
 
 Plane = NDArray[np.uint8]
 """Height x width of one component; U and V have half of both."""
@@ -23,16 +27,24 @@ def planes_of(picture: av.VideoFrame) -> list[Plane]:
     return planes
 
 
-def copy_picture(buffer: Plane, *, width_px: int, height_px: int, stride: int) -> av.VideoFrame:
-    """Copy a camera's YUV420 buffer: rows of Y `stride` apart, then U and V half as far apart."""
-    picture = av.VideoFrame(width_px, height_px, "yuv420p")
-    start = 0
-    for plane, scale in zip(planes_of(picture), (1, 2, 2), strict=True):
-        rows, row_bytes = height_px // scale, stride // scale
-        end = start + rows * row_bytes
-        plane[:] = buffer[start:end].reshape(rows, row_bytes)[:, : width_px // scale]
-        start = end
-    return picture
+def picture_over(buffer: Plane, *, width_px: int, height_px: int, stride: int) -> av.VideoFrame:
+    """Make a picture of a camera's YUV420 buffer without copying it; valid as long as the buffer.
+
+    The buffer holds rows of Y `stride` bytes apart, then U and V, half as far apart.
+    """
+    rows = buffer[: height_px * 3 // 2 * stride].reshape(height_px * 3 // 2, stride)
+    return av.VideoFrame.from_numpy_buffer(rows, format="yuv420p", width=width_px)
+
+
+def as_jpeg(picture: av.VideoFrame) -> bytes:
+    """Encode a still, at the quality of a good photograph."""
+    still = VideoReformatter().reformat(picture, format="yuvj420p", dst_color_range=ColorRange.JPEG)
+    still.pts, still.time_base, still.pict_type = 0, _ONCE, PictureType.NONE
+    codec = VideoCodecContext.create("mjpeg", "w")
+    codec.width, codec.height, codec.pix_fmt = still.width, still.height, "yuvj420p"
+    codec.time_base = _ONCE
+    codec.options = {"qmin": "2", "qmax": "4"}
+    return b"".join(bytes(packet) for packet in [*codec.encode(still), *codec.encode(None)])
 
 
 class Fitter:

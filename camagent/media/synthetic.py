@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
 from camagent.media.drawing import TestPicture
-from camagent.media.encoder import EncoderOptions, H264Encoder
-from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.encoder import EncoderOptions
+from camagent.media.frame import Publish, Stream
 from camagent.media.pacing import Pace
+from camagent.media.software import SoftwareStream
 from camagent.media.threads import thread_running
 from camagent.media.timestamp import read_timestamp
 
@@ -30,20 +31,25 @@ class SyntheticSource:
         """What it is, for logs."""
         return "synthetic"
 
+    survives_failure = True
+
     @contextmanager
-    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+    def opened(self, publish: Publish) -> Iterator[Stream]:
         """Draw and encode while the block runs."""
-        encoder = H264Encoder(publish, self._options)
+        stream = SoftwareStream(publish, self._options)
         picture = TestPicture(width_px=self._options.width_px, height_px=self._options.height_px)
         closing = threading.Event()
-        draw = partial(self._draw, picture, encoder, closing)
-        with encoder.running(), thread_running(draw, stop=closing.set, name="test picture"):
-            yield encoder
+        draw = partial(self._draw, picture, stream, closing)
+        with (
+            stream.main.running(),
+            thread_running(draw, stop=closing.set, name="test picture"),
+        ):
+            yield stream
 
-    def _draw(self, picture: TestPicture, encoder: H264Encoder, closing: threading.Event) -> None:
+    def _draw(self, picture: TestPicture, stream: SoftwareStream, closing: threading.Event) -> None:
         pace = Pace(self._options.frames_per_second)
         while True:
             captured_at_us = time.monotonic_ns() // 1_000
-            encoder.encode(picture.draw(time.time_ns() // 1_000), captured_at_us=captured_at_us)
+            stream.take(picture.draw(time.time_ns() // 1_000), captured_at_us=captured_at_us)
             if closing.wait(pace.until_next_s()):
                 return

@@ -10,7 +10,7 @@ from camagent.check.camera import check_camera
 from camagent.check.findings import Verdict
 from camagent.media.container import ContainerSource
 from camagent.media.encoder import EncoderOptions
-from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.frame import Encoding, Publish, Stream
 from camagent.media.synthetic import SyntheticSource
 from camagent.privacy import InUseLight
 
@@ -21,6 +21,20 @@ OPTIONS = EncoderOptions(
 
 class NoEncoder:
     """An encoding of nothing."""
+
+    encoder = "nothing"
+    makes_keyframes = True
+
+    @property
+    def main(self) -> Encoding:
+        return self
+
+    @contextmanager
+    def low_rung(self, _publish: Publish) -> Iterator[Encoding]:
+        yield self
+
+    def snapshot(self) -> bytes:
+        return b""
 
     def force_keyframe(self) -> None:
         pass
@@ -33,12 +47,13 @@ class OddSource:
     """A camera that does `odd` when it is opened, and gives no frame."""
 
     name = "odd"
+    survives_failure = True
 
     def __init__(self, odd: Callable[[], object]) -> None:
         self._odd = odd
 
     @contextmanager
-    def opened(self, _publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+    def opened(self, _publish: Publish) -> Iterator[Stream]:
         self._odd()
         yield NoEncoder()
 

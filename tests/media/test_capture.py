@@ -9,9 +9,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from camagent.errors import CameraError, CameraHung
-from camagent.media.capture import Capture, CaptureState
-from camagent.media.frame import EncodedFrame, Encoding
+from camagent.errors import CameraError, CameraHung, RestartNeeded
+from camagent.media.capture import Capture
+from camagent.media.capture_state import CaptureState
+from camagent.media.frame import EncodedFrame, Encoding, Publish, Stream
+from camagent.media.snapshot import take_snapshot
 from camagent.progress import Progress
 from tests.support import running, until
 
@@ -26,6 +28,9 @@ class Camera:
     """
 
     name = "fake camera"
+    encoder = "fake"
+    makes_keyframes = True
+    survives_failure = True
 
     def __init__(self) -> None:
         self.openings = 0
@@ -40,9 +45,11 @@ class Camera:
         self.bitrates_bps: list[int] = []
         self.keyframes_forced = 0
         self.threads: set[str] = set()
+        self.calls: list[str] = []
+        self.low_problem: str | None = None
 
     @contextmanager
-    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+    def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Stream]:
         self.threads.add(threading.current_thread().name)
         self.openings += 1
         self.open_gate.wait()
@@ -62,6 +69,23 @@ class Camera:
             self.is_open = False
         if self.close_problem is not None:
             raise CameraError(self.close_problem)
+
+    @property
+    def main(self) -> Encoding:
+        return self
+
+    @contextmanager
+    def low_rung(self, publish: Publish) -> Iterator[Encoding]:
+        self.calls.append("low")
+        if self.low_problem is not None:
+            raise CameraError(self.low_problem)
+        publish(EncodedFrame(b"low", time.monotonic_ns() // 1_000, is_keyframe=True))
+        yield self
+        self.calls.append("no low")
+
+    def snapshot(self) -> bytes:
+        self.calls.append("snapshot")
+        return b"JPEG"
 
     def force_keyframe(self) -> None:
         self.keyframes_forced += 1
@@ -339,7 +363,7 @@ async def test_what_no_source_may_raise_is_not_hidden(camera: Camera) -> None:
 
     class Broken(Camera):
         @contextmanager
-        def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Encoding]:
+        def opened(self, publish: Callable[[EncodedFrame], None]) -> Iterator[Stream]:
             raise ZeroDivisionError(f"in {publish}")
             yield self
 
@@ -431,3 +455,100 @@ async def test_its_loop_is_known_to_move(camera: Camera) -> None:
             now_s += 1e6
             assert capture.progress.is_stuck
             await until(lambda: not capture.progress.is_stuck)
+
+
+async def test_the_low_rung_runs_while_somebody_takes_it(camera: Camera) -> None:
+    """Its encoder starts with the first subscriber and stops with the last; the main rung goes on."""
+    capture = Watched(camera)
+    viewer, low_viewer = Viewer(), Viewer()
+    async with running(capture.run()):
+        with capture.watched(), capture.hub.subscribed(viewer):
+            await until(lambda: capture.state is LIVE)
+            assert camera.calls == []
+            with capture.low.hub.subscribed(low_viewer), capture.low.hub.subscribed(Viewer()):
+                await until(lambda: low_viewer.frames)
+                capture.low.set_bitrate(100_000)
+            await until(lambda: camera.calls == ["low", "no low"])
+            seen = len(viewer.frames)
+            await until(lambda: len(viewer.frames) > seen)
+
+    assert [frame.data for frame in low_viewer.frames] == [b"low"]
+    assert camera.bitrates_bps == [100_000]
+    assert camera.openings == 1
+
+
+async def test_a_low_rung_that_fails_costs_the_main_one_nothing(camera: Camera) -> None:
+    """It is tried once for each who comes, and says why it cannot be had."""
+    camera.low_problem = "no second encoder"
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            with capture.low.hub.subscribed(Viewer()):
+                await until(lambda: capture.low.problem == "no second encoder")
+                await asyncio.sleep(0.02)
+                assert (camera.calls, capture.state) == (["low"], LIVE)
+                camera.low_problem = None
+                with capture.low.hub.subscribed(Viewer()):
+                    await until(lambda: capture.low.problem is None)
+
+
+async def test_the_low_rung_comes_back_after_a_stall(camera: Camera) -> None:
+    """A camera that was opened anew encodes it again."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched(), capture.low.hub.subscribed(Viewer()):
+            await until(lambda: camera.calls == ["low"])
+            camera.is_stalled = True
+            await until(lambda: capture.restarts == 1)
+            camera.is_stalled = False
+            await until(lambda: camera.calls == ["low", "no low", "low"])
+
+
+async def test_a_snapshot_opens_the_camera_for_itself(camera: Camera) -> None:
+    """Nobody has to watch; afterwards the camera closes as always."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        assert await take_snapshot(capture, settle_s=0) == b"JPEG"
+        await until(lambda: capture.state is IDLE)
+    assert camera.openings == 1
+
+
+async def test_a_snapshot_that_cannot_be_taken_says_why(camera: Camera) -> None:
+    """A camera that fails, or is switched off, is an error with its reason."""
+    camera.open_problem = "somebody else has it"
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with pytest.raises(CameraError, match="somebody else has it"):
+            await take_snapshot(capture, settle_s=0)
+        capture.bar(is_barred=True)
+        with pytest.raises(CameraError, match="switched off"):
+            await take_snapshot(capture, settle_s=0)
+
+
+async def test_a_pi_camera_that_does_not_open_again_ends_the_process(camera: Camera) -> None:
+    """After a stall a new process is worth more than more attempts in this one."""
+    camera.survives_failure = False
+    capture = Watched(camera)
+    task = asyncio.create_task(capture.run())
+    with capture.watched():
+        await until(lambda: capture.state is LIVE)
+        camera.open_problem = "the sensor does not answer"
+        camera.is_stalled = True
+        with pytest.raises(RestartNeeded, match="stalled and cannot be reopened: the sensor"):
+            await task
+
+
+async def test_viewers_stay_while_a_source_comes_back(camera: Camera) -> None:
+    """One that ceased and cannot be opened at once is tried again before anybody is sent away."""
+    capture = Watched(camera)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+            camera.open_problem = "no route to host"
+            camera.is_stalled = True
+            await until(lambda: camera.openings >= 4)
+            assert capture.problem == "no route to host"
+            camera.open_problem, camera.is_stalled = None, False
+            await until(lambda: capture.state is LIVE)
+    assert FAILED not in capture.states

@@ -85,6 +85,19 @@ def test_the_picture_moves() -> None:
     assert np.mean(first != later) > 0.5
 
 
+class LowFrames:
+    """Takes ten frames of the low rung."""
+
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self.came = threading.Event()
+
+    def take(self, frame: EncodedFrame) -> None:
+        self.frames.append(frame)
+        if len(self.frames) == 10:
+            self.came.set()
+
+
 def test_the_source_runs_in_real_time() -> None:
     """Frames come at the asked rate, keyframe first, each within moments of being drawn."""
     source = SyntheticSource(
@@ -107,13 +120,20 @@ def test_the_source_runs_in_real_time() -> None:
             has_enough.set()
 
     began_at_s = time.monotonic()
-    with source.opened(take) as encoding:
-        encoding.set_bitrate(400_000)
+    low = LowFrames()
+    with source.opened(take) as stream:
+        stream.main.set_bitrate(400_000)
+        with stream.low_rung(low.take):
+            assert low.came.wait(10)
+        assert stream.snapshot()[:2] == b"\xff\xd8"
         assert has_enough.wait(10)
     took_s = time.monotonic() - began_at_s
 
     assert source.name == "synthetic"
     assert frames[0].is_keyframe
+    assert low.frames[0].is_keyframe
+    assert {frame.pts_us for frame in low.frames} < {frame.pts_us for frame in frames}
+    assert (decode(low.frames)[0].width, decode(low.frames)[0].height) == (160, 120)
     assert took_s >= 0.95
     assert min(delays_us) >= 0
     assert all(later.pts_us > earlier.pts_us for earlier, later in itertools.pairwise(frames))

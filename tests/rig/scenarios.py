@@ -12,8 +12,9 @@ from typing import Any
 
 import av
 
-from camagent.errors import CameraError
-from camagent.media.capture import Capture, CaptureState
+from camagent.errors import CameraError, RestartNeeded
+from camagent.media.capture import Capture
+from camagent.media.capture_state import CaptureState
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picamera import PiCamera, pi_camera_problem
@@ -61,7 +62,8 @@ def stream() -> dict[str, Any]:
     """Open, force keyframes, change the bitrate, close; decode all of it."""
     viewer = Viewer()
     source = camera()
-    with source.opened(viewer.take) as encoding:
+    with source.opened(viewer.take) as its_stream:
+        encoding = its_stream.main
         before = viewer.next(90)
         for _ in range(3):
             encoding.force_keyframe()
@@ -69,7 +71,7 @@ def stream() -> dict[str, Any]:
         encoding.set_bitrate(500_000)
         viewer.next(30)
         after = viewer.next(60)
-        kind = type(encoding).__name__
+        kind = encoding.encoder
     return {
         "name": source.name,
         "encoder": kind,
@@ -83,6 +85,46 @@ def stream() -> dict[str, Any]:
         "median_delay_ms": sorted(viewer.delays_us)[len(viewer.delays_us) // 2] / 1e3,
         **decoded(viewer.frames),
     }
+
+
+def two_rungs() -> dict[str, Any]:
+    """Start and stop the low rung twice beside the main one, and take a snapshot meanwhile."""
+    viewer = Viewer()
+    sightings = []
+    with camera().opened(viewer.take) as its_stream:
+        viewer.next(10)
+        for _ in range(2):
+            low = Viewer()
+            with its_stream.low_rung(low.take) as encoding:
+                low.next(20)
+                encoding.force_keyframe()
+                still = its_stream.snapshot()
+                low.next(20)
+            sightings.append(
+                {
+                    "keyframes": [n for n, frame in enumerate(low.frames) if frame.is_keyframe],
+                    "strangers": len(
+                        {frame.pts_us for frame in low.frames}
+                        - {frame.pts_us for frame in viewer.frames}
+                    ),
+                    "size": size_of(low.frames[0].data, "h264"),
+                    "gaps_us": gaps_us(low.frames),
+                    **decoded(low.frames),
+                }
+            )
+            viewer.next(10)
+    return {
+        "low": sightings,
+        "still": size_of(still, "mjpeg"),
+        "gaps_us": gaps_us(viewer.frames),
+        **decoded(viewer.frames),
+    }
+
+
+def size_of(data: bytes, codec: str) -> list[int]:
+    decoder = av.CodecContext.create(codec, "r")
+    picture = [*decoder.decode(av.Packet(data)), *decoder.decode(None)][0]
+    return [picture.width, picture.height]
 
 
 def reopen() -> dict[str, Any]:
@@ -146,7 +188,7 @@ async def stall_on_a_loop() -> dict[str, Any]:
         with capture.watched(), capture.hub.subscribed(viewer):
             await until(lambda: len(viewer.frames) > 30)
             set_camera_fault("stall")
-            problem = str(await capture.failed())
+            await until(lambda: capture.state is CaptureState.STARTING)
             seen = len(viewer.frames)
             set_camera_fault("")
             await until(lambda: len(viewer.frames) > seen + 30)
@@ -154,12 +196,35 @@ async def stall_on_a_loop() -> dict[str, Any]:
         running.cancel()
     return {
         "states": states,
-        "problem": problem,
         "restarts": capture.restarts,
         "is_first_after_it_a_keyframe": viewer.frames[seen].is_keyframe,
         "gaps_us": gaps_us(viewer.frames),
         **decoded(viewer.frames),
     }
+
+
+def dead_sensor() -> dict[str, Any]:
+    """Let the sensor stop for good."""
+    problem = None
+    try:
+        asyncio.run(stay_with_a_dead_sensor())
+    except* RestartNeeded as errors:
+        problem = str(errors.exceptions[0])
+    return {"problem": problem}
+
+
+async def stay_with_a_dead_sensor() -> None:
+    capture = Capture(
+        camera(),
+        linger_s=0.1,
+        is_always_on=True,
+        stall_after_s=1.0,
+        retry_delays=lambda: itertools.repeat(0.1),
+    )
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(capture.run())
+        await capture.pictures.wait()
+        set_camera_fault("stall")
 
 
 def set_camera_fault(fault: str) -> None:
