@@ -104,13 +104,19 @@ def start_chip_encoder(
         camera.start_encoder(v4l2, _output(chip), name=name)
     except (OSError, RuntimeError) as error:
         log.warning("picamera.encodes_with_libx264", cause=str(error))
-        # picamera2 leaves a thread, a file and the encoder's name behind, as far as it had come.
-        with contextlib.suppress(AttributeError, KeyError, OSError, RuntimeError, ValueError):
-            v4l2.stop()
-        with contextlib.suppress(AttributeError, KeyError):
-            camera.encoders.discard(v4l2)
+        # picamera2 leaves a thread and a file behind, as far as it had come.
+        with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
+            stop_chip_encoder(camera, chip)
         return None
     return chip
+
+
+def stop_chip_encoder(camera: Any, chip: ChipEncoder) -> None:
+    """Stop it, without a gap in what others encode of the same camera."""
+    # picamera2 would stop it first, for 0.4 s with a lock that the camera's thread wants.
+    with camera.lock:
+        camera.encoders.discard(chip.v4l2)
+    chip.v4l2.stop()
 
 
 def _output(chip: ChipEncoder) -> Any:

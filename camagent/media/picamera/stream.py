@@ -10,7 +10,7 @@ from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Encoding, Publish
 from camagent.media.picamera.buffers import Buffers
-from camagent.media.picamera.chip import start_chip_encoder
+from camagent.media.picamera.chip import start_chip_encoder, stop_chip_encoder
 from camagent.media.picamera.library import explained
 
 _SNAPSHOT_DEADLINE_S = 2.0
@@ -88,7 +88,7 @@ def _rung(
         yield chip
     finally:
         with explained("the Pi's encoder does not stop"):
-            camera.stop_encoder(chip.v4l2)
+            stop_chip_encoder(camera, chip)
     chip.check()
 
 
