@@ -157,7 +157,7 @@ def controls() -> Any:
     camera.set_controls({"ScalerCrop": (100, 100, 640, 360), "FrameRate": 10})
     until(lambda: tuple(seen[-1]["ScalerCrop"]) == (100, 100, 640, 360))
     late = next(
-        n for n, metadata in enumerate(seen[start:]) if tuple(metadata["ScalerCrop"])[0] == 100
+        n for n, metadata in enumerate(seen[start:]) if tuple(metadata["ScalerCrop"])[:1] == (100,)
     )
     duration_us = seen[-1]["FrameDuration"]
     camera.close()

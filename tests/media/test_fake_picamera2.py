@@ -85,7 +85,7 @@ def test_without_a_camera_nothing_opens(world: FakeWorld) -> None:
 
 
 def test_a_camera_that_is_plugged_in_is_seen_after_a_reset(world: FakeWorld) -> None:
-    """libcamera looks once; the second camera has no autofocus."""
+    """It is looked for once; the second camera has no autofocus."""
     (world.folder / "cameras").write_text("0")
     seen = world.python("-c", COUNT_CAMERAS, cameras=str(world.folder / "cameras"))
     assert seen == [[0, 0], ["imx219", "imx708"], False]

@@ -113,7 +113,7 @@ class Sensor:
             "ScalerCrop": tuple(told["ScalerCrop"]),
         }
         if "LensPosition" in told:
-            is_focused = int(told.get("AfMode", 0)) == 2  # noqa: PLR2004 - Continuous
+            is_focused = int(told.get("AfMode", 0)) == 2  # Continuous
             metadata |= {"AfState": 2 * is_focused, "LensPosition": told["LensPosition"]}
         return metadata
 

@@ -2,41 +2,25 @@
 
 import atexit
 import json
-import queue
 import threading
-import time
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-import libcamera
 from libcamera.sensor import Request, Sensor
 
 from picamera2.configuration import checked_configuration, video_configuration
 from picamera2.encoders.encoder import Encoder
-from picamera2.job import Job, Step
+from picamera2.loop import Captures, EventLoop
+from picamera2.manager import CameraManager
 from picamera2.platform import get_platform
 from picamera2.request import CompletedRequest
 
-_POLL_S = 0.2
 
-
-class _CameraManager:
-    """Keeps libcamera's own, which finds cameras once."""
-
-    def __init__(self) -> None:
-        self.cms = libcamera.CameraManager.singleton()
-
-    def reset(self) -> None:
-        libcamera.CameraManager.forget()
-        self.cms = libcamera.CameraManager.singleton()
-
-
-class Picamera2:
+class Picamera2(Captures):
     """One camera; see the real one for what each method promises."""
 
     platform = get_platform()
-    _cm: ClassVar[_CameraManager] = _CameraManager()
+    _cm: ClassVar[CameraManager] = CameraManager()
 
     @staticmethod
     def global_camera_info() -> list[dict[str, Any]]:
@@ -56,7 +40,8 @@ class Picamera2:
         tuning: dict[str, Any] = json.loads(path.read_text())
         return tuning
 
-    def __init__(self, camera_num: int = 0, tuning: object = None) -> None:
+    def __init__(self, camera_num: int = 0, tuning: object = None) -> None:  # noqa: ARG002 - nothing here is to be tuned
+        super().__init__()
         self.is_open = self.started = False
         cameras = self.global_camera_info()
         if camera_num >= len(cameras):
@@ -66,18 +51,13 @@ class Picamera2:
             )
         self.camera_idx = cameras[camera_num]["Num"]
         self.request_lock = threading.Lock()
-        # Held while pictures are processed, and not re-entrant: callbacks cannot dispatch.
-        self.lock = threading.Lock()
         self.stop_count = 0
         self.options: dict[str, Any] = {}
         self.camera_config: dict[str, Any] = {}
         self.pre_callback: Any = None
         self.post_callback: Any = None
-        self.completed_requests: list[CompletedRequest] = []
-        self._job_list: list[Job] = []
         self._encoders: set[Encoder] = set()
         self._controls: dict[str, Any] = {}
-        self._loop: _EventLoop | None = None
         camera = self._cm.cms.cameras[self.camera_idx]
         try:
             camera.acquire()
@@ -143,7 +123,7 @@ class Picamera2:
         if not self.camera_config:
             raise RuntimeError("Camera has not been configured")
         if self._loop is None:
-            self._loop = _EventLoop(self)
+            self._loop = EventLoop(self)
         if self.started:
             return
         defaults = {name: values[2] for name, values in self.camera_controls.items()}
@@ -200,17 +180,11 @@ class Picamera2:
         self.is_open = False
         self.camera_config = {}
 
-    def __enter__(self) -> "Picamera2":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def cancel_all_and_flush(self) -> None:
-        with self.lock:
-            for job in self._job_list:
-                job.cancel()
-            self._job_list = []
 
     def process_requests(self, fresh: list[CompletedRequest]) -> None:
         """Handle new pictures; runs on the camera's thread, which an exception here ends."""
@@ -221,78 +195,34 @@ class Picamera2:
                 requests.append(request)
             else:
                 request.release()
-        finished = []
         with self.lock:
             for request in requests:
                 request.acquire()
-            self.completed_requests += requests
-            if self.pre_callback:
-                for request in requests:
+                if self.pre_callback:
                     self.pre_callback(request)
-            while self._job_list and self._job_list[0].execute():
-                finished.append(self._job_list.pop(0))
+            self.completed_requests += requests
+            finished = self.run_jobs()
             for request in requests:
-                if self.post_callback:
-                    self.post_callback(request)
-                for encoder in self._encoders:
-                    assert encoder.name is not None
-                    encoder.encode(encoder.name, request)
-                request.release()
+                self._encode(request)
             longest = int(self.camera_config["queue"] and self.camera_config["buffer_count"] > 1)
             while len(self.completed_requests) > longest:
                 self.completed_requests.pop(0).release()
         for job in finished:
             job.signal()
 
-    def dispatch_functions(
-        self, steps: list[Step], wait: Any = None, *, immediate: bool = False
-    ) -> Any:
-        """Run `steps` on the camera's thread; a job whose caller gave up stays in the queue."""
-        timeout = None if wait is None or wait is True else wait
-        with self.lock:
-            is_only = not self._job_list
-            job = Job(steps)
-            self._job_list.append(job)
-            if is_only and (self.completed_requests or immediate) and self._loop is not None:
-                self._loop.news.put(None)
-        return job if wait is False else job.get_result(timeout)
-
-    def capture_request(self, wait: Any = None, flush: Any = None) -> Any:
-        since_ns = time.monotonic_ns() if flush is True else flush
-        steps: list[Step] = [partial(self._wait_for, since_ns), self._take]
-        return self.dispatch_functions(steps, wait)
-
-    def capture_metadata(self, wait: Any = None) -> Any:
-        return self.dispatch_functions([self._take_metadata], wait)
-
-    def _wait_for(self, since_ns: int | None) -> tuple[bool, None]:
-        if not since_ns:
-            return True, None
-        while self.completed_requests:
-            metadata = self.completed_requests[0].get_metadata()
-            if metadata["SensorTimestamp"] - 1_000 * metadata["ExposureTime"] >= since_ns:
-                return True, None
-            self.completed_requests.pop(0).release()
-        return False, None
-
-    def _take(self) -> tuple[bool, CompletedRequest | None]:
-        if not self.completed_requests:
-            return False, None
-        return True, self.completed_requests.pop(0)
-
-    def _take_metadata(self) -> tuple[bool, dict[str, Any] | None]:
-        is_done, request = self._take()
-        if request is None:
-            return is_done, None
-        metadata = request.get_metadata()
+    def _encode(self, request: CompletedRequest) -> None:
+        if self.post_callback:
+            self.post_callback(request)
+        for encoder in self._encoders:
+            assert encoder.name is not None
+            encoder.encode(encoder.name, request)
         request.release()
-        return True, metadata
 
     def start_encoder(
         self,
         encoder: Any,
         output: Any = None,
-        pts: object = None,
+        pts: object = None,  # noqa: ARG002 - for outputs that write a file
         quality: object = None,
         name: str | None = None,
     ) -> None:
@@ -327,28 +257,3 @@ class Picamera2:
     @property
     def encoders(self) -> set[Encoder]:
         return self._encoders
-
-
-class _EventLoop:
-    """The camera's thread, which picamera2 calls a preview."""
-
-    def __init__(self, camera: Picamera2) -> None:
-        self.news: queue.Queue[CompletedRequest | None] = queue.Queue()
-        self._camera = camera
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True, name="camera")
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._is_stopping.is_set():
-            try:
-                fresh = [self.news.get(timeout=_POLL_S)]
-            except queue.Empty:
-                continue
-            while not self.news.empty():
-                fresh.append(self.news.get())
-            self._camera.process_requests([request for request in fresh if request is not None])
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self._thread.join()

@@ -75,7 +75,7 @@ class MappedArray:
         request: CompletedRequest,
         stream: str,
         reshape: bool = True,  # noqa: FBT002 - so it is called
-        write: bool = True,  # noqa: FBT002 - so it is called
+        write: bool = True,  # noqa: FBT002, ARG002 - so it is called
     ) -> None:
         self._request, self._stream, self._reshape = request, stream, reshape
         self.array: Picture | None = None

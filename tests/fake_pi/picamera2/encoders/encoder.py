@@ -36,7 +36,7 @@ class Encoder:
             raise RuntimeError("Must pass Output")
         self._output = outputs
 
-    def start(self, quality: object = None) -> None:
+    def start(self, quality: object = None) -> None:  # noqa: ARG002 - camagent gives a bitrate
         with self._lock:
             if self._running:
                 raise RuntimeError("Encoder already running")

@@ -18,13 +18,13 @@ _DEFAULT_BPS_1080P30 = 6_000_000
 class H264Encoder(Encoder):
     """Encodes in the chip."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - so it is called
         self,
         bitrate: int | None = None,
         repeat: bool = True,  # noqa: FBT002 - so it is called
         iperiod: int | None = None,
         framerate: float | None = None,
-        enable_sps_framerate: bool = False,  # noqa: FBT002 - so it is called
+        enable_sps_framerate: bool = False,  # noqa: FBT002, ARG002 - so it is called
         qp: int | None = None,
         profile: str | None = None,
     ) -> None:

@@ -1,5 +1,7 @@
 """The one control of the imx708 that is set before the camera is opened."""
 
+from typing import Self
+
 from picamera2.camera import Picamera2
 
 
@@ -13,7 +15,7 @@ class IMX708:
         if not models or camera_num not in {None, *models}:
             raise RuntimeError("IMX708: Requested IMX708 camera device not be found")
 
-    def __enter__(self) -> "IMX708":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
