@@ -32,12 +32,19 @@ class Rig:
     script: str
     folder: Path
 
-    def run(self, scenario: str, *, platform: str = "vc4", encoder_fault: str = "") -> Any:
-        """Run a function of `scenarios.py` with the rig's Python; give what it returned."""
+    def run(
+        self,
+        scenario: str,
+        *,
+        platform: str = "vc4",
+        encoder_fault: str = "",
+        script: str = "scenarios.py",
+    ) -> Any:
+        """Run a function of `script` with the rig's Python; give what it returned."""
         (self.folder / "encoder-fault").write_text(encoder_fault)
         (self.folder / "camera-fault").write_text("")
         answer = self._call(
-            ["python", "-B", f"{_INSIDE}/scenarios.py", scenario],
+            ["python", "-B", f"{_INSIDE}/{script}", scenario],
             RIG_PLATFORM="pisp" if platform == "pisp" else "",
             RIG_FAULT=f"{_INSIDE}/encoder-fault",
             RIG_VIDEO11_LOG=f"{_INSIDE}/video11.log",
@@ -140,6 +147,7 @@ def rig(pi_rig: str, tmp_path: Path) -> Rig:
         ignore=shutil.ignore_patterns("__pycache__"),
     )
     shutil.copy(_HERE / "scenarios.py", tmp_path)
+    shutil.copy(_HERE.parent / "picamera2_behaviours.py", tmp_path)
     rig = Rig(pi_rig, tmp_path)
     rig.install("structlog")
     return rig
