@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.media.footage import STARTS_AT_US, Footage
-from tests.media.usb_camera import Format, UsbCamera, run_with_camera, usb_camera
+from tests.media.usb_camera import UsbCamera, run_with_camera, usb_camera
 
 FOOTAGE = Footage(seconds=1)
 PERIOD_US = 1_000_000 / FOOTAGE.frames_per_second
@@ -20,7 +20,8 @@ from camagent.media.timestamp import read_timestamp
 
 def opened(input_format, video_size="640x360"):
     options = {"input_format": input_format, "video_size": video_size, "framerate": "30"}
-    return av.open("/dev/video0", format="v4l2", options=options)
+    # As `options` they would set the decoder's size too, whatever the camera has.
+    return av.open("/dev/video0", format="v4l2", container_options=options)
 """
 
 WATCH = """
@@ -43,7 +44,7 @@ print(json.dumps([about, times_us, shown_us]))
 REFUSED = """
 try:
     opened(*sys.argv[1:])
-except OSError as error:
+except av.error.FFmpegError as error:
     print(type(error).__name__, error.errno)
 """
 
@@ -74,13 +75,15 @@ def test_every_format_shows_the_footage_over_and_over(
     about, times_us, shown_us = json.loads(printed(camera, WATCH, input_format))
 
     assert about == [codec, pix_fmt, profile, "30", [640, 360]]
-    numbers = [round(time_us - times_us[0]) / PERIOD_US for time_us in times_us]
+    # FFmpeg's H.264 parser loses the first time.
+    first_us = times_us[1] - PERIOD_US
+    numbers = [(time_us - first_us) / PERIOD_US for time_us in times_us[1:]]
     # A busy machine may lose pictures, but it gets none between the periods.
-    assert numbers == pytest.approx([round(number) for number in numbers], abs=0.001)
-    assert numbers == sorted(set(numbers))
-    seen = [round((shown - STARTS_AT_US) / PERIOD_US) for shown in shown_us]
-    assert seen[0] == 0
-    assert [number % 30 for number in (round(n) for n in numbers)][: len(seen)] == seen
+    whole = [round(number) for number in numbers]
+    assert numbers == pytest.approx(whole, abs=0.001)
+    seen = [round((shown_at_us - STARTS_AT_US) / PERIOD_US) for shown_at_us in shown_us]
+    assert seen == [number % 30 for number in [0, *whole]][: len(seen)]
+    assert len(seen) > 40
 
 
 def test_h264_can_be_high_profile(usb_camera_library: Path, tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ with opened("mjpeg") as camera:
         print(error.errno, end=" ")
 try:
     opened("mjpeg")
-except OSError as error:
+except av.error.FFmpegError as error:
     print(error.errno, end=" ")
 unplugged.unlink()
 opened("mjpeg").close()
@@ -145,13 +148,11 @@ print(subprocess.check_output(command, text=True).strip() or "free")
 
 
 def test_a_format_that_is_not_offered_is_refused(usb_camera_library: Path, tmp_path: Path) -> None:
-    """A camera of MJPEG alone has neither H.264 nor raw pictures."""
-    formats: list[Format] = ["mjpeg"]
-    camera = usb_camera(usb_camera_library, tmp_path / "camera", FOOTAGE, formats=formats)
+    """A camera of MJPEG alone has no H.264; for raw pictures FFmpeg takes what there is."""
+    camera = usb_camera(usb_camera_library, tmp_path / "camera", FOOTAGE, formats=["mjpeg"])
 
-    for input_format in ("h264", "yuyv422"):
-        assert printed(camera, REFUSED, input_format).endswith(" 22")
-    assert not printed(camera, REFUSED, "mjpeg")
+    assert printed(camera, REFUSED, "h264") == "ArgumentError 22"
+    assert json.loads(printed(camera, WATCH, "yuyv422"))[0][0] == "mjpeg"
 
 
 def test_another_size_gives_the_one_there_is(camera: UsbCamera) -> None:
