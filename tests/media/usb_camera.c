@@ -16,7 +16,6 @@
  * select() and O_NONBLOCK work as they are.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/videodev2.h>
@@ -39,7 +38,6 @@
 #define MOST_BUFFERS 32 /* videobuf2's limit */
 #define MOST_CAMERAS 8
 #define NANOSECONDS 1000000000LL
-#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 _Static_assert(sizeof(off_t) == sizeof(off64_t), "open and open64 are one only on 64 bits");
 
@@ -58,7 +56,8 @@ static const struct format FORMATS[] = {
 
 /* One open file of the camera. */
 struct camera {
-    bool is_open, is_streaming;
+    pid_t process; /* that opened it; 0 while there is none */
+    bool is_streaming;
     int fd, folder, memory;
     uint32_t width, height, rate;
     struct format formats[3];
@@ -73,27 +72,41 @@ struct camera {
 static struct camera cameras[MOST_CAMERAS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A child between fork and exec closes its descriptors, maybe in its parent's memory: it has none. */
 static struct camera *camera_of(int fd) {
     for (int i = 0; i < MOST_CAMERAS; i++)
-        if (cameras[i].is_open && cameras[i].fd == fd) return &cameras[i];
+        if (cameras[i].process && cameras[i].fd == fd && cameras[i].process == getpid())
+            return &cameras[i];
     return NULL;
+}
+
+static void require(bool claim, const char *name) {
+    if (claim) return;
+    fprintf(stderr, "usb_camera.c: wanted: %s\n", name);
+    abort();
 }
 
 static bool has(int folder, const char *file) { return faccessat(folder, file, F_OK, 0) == 0; }
 
-/* Around this library's own open(). */
-static int open_file(int folder, const char *file, int flags) {
-    return (int)syscall(SYS_openat, folder, file, flags | O_CLOEXEC);
+/* What the functions of these names do that the ones below stand in front of. */
+static int real_close(int fd) { return (int)syscall(SYS_close, fd); }
+
+static int real_openat(int folder, const char *path, int flags, mode_t mode) {
+    return (int)syscall(SYS_openat, folder, path, flags, mode);
+}
+
+static void *real_mmap(void *at, size_t length, int access, int flags, int fd, off_t offset) {
+    return (void *)syscall(SYS_mmap, at, length, access, flags, fd, offset);
 }
 
 static bool load(struct format *format, int folder) {
     struct stat status;
     uint32_t size;
-    int fd = open_file(folder, format->file, O_RDONLY);
+    int fd = real_openat(folder, format->file, O_RDONLY | O_CLOEXEC, 0);
     if (fd < 0 || fstat(fd, &status) != 0 || status.st_size == 0) return false;
     format->length = (size_t)status.st_size;
-    format->data = REAL(mmap)(NULL, format->length, PROT_READ, MAP_PRIVATE, fd, 0);
-    REAL(close)(fd);
+    format->data = real_mmap(NULL, format->length, PROT_READ, MAP_PRIVATE, fd, 0);
+    real_close(fd);
     for (size_t at = 0; at < format->length; at += sizeof size + size) {
         format->offsets = realloc(format->offsets, (format->frames + 1) * sizeof(size_t));
         format->offsets[format->frames++] = at;
@@ -106,27 +119,27 @@ static bool load(struct format *format, int folder) {
 static int open_camera(int flags) {
     const char *path = getenv("USB_CAMERA");
     struct camera *camera = NULL;
-    int folder = path ? open_file(AT_FDCWD, path, O_RDONLY | O_DIRECTORY) : -1;
+    int folder = path ? real_openat(AT_FDCWD, path, O_DIRECTORY | O_CLOEXEC, 0) : -1;
     if (folder < 0 || has(folder, "absent") || has(folder, "unplugged")) {
-        if (folder >= 0) REAL(close)(folder);
+        if (folder >= 0) real_close(folder);
         return errno = ENOENT, -1;
     }
     pthread_mutex_lock(&lock);
     for (int i = 0; i < MOST_CAMERAS && !camera; i++)
-        if (!cameras[i].is_open) camera = &cameras[i];
-    if (!camera) abort();
-    *camera = (struct camera){.is_open = true, .folder = folder, .memory = -1};
+        if (!cameras[i].process) camera = &cameras[i];
+    require(camera != NULL, "fewer open files of the camera");
+    *camera = (struct camera){.process = getpid(), .folder = folder, .memory = -1};
     char mode[64] = {0};
-    int fd = open_file(folder, "mode", O_RDONLY);
-    if (read(fd, mode, sizeof mode - 1) < 0 ||
-        sscanf(mode, "%u %u %u", &camera->width, &camera->height, &camera->rate) != 3)
-        abort();
-    REAL(close)(fd);
+    int fd = real_openat(folder, "mode", O_RDONLY | O_CLOEXEC, 0);
+    require(read(fd, mode, sizeof mode - 1) > 0, "a file with the mode");
+    int numbers = sscanf(mode, "%u %u %u", &camera->width, &camera->height, &camera->rate);
+    require(numbers == 3, "WIDTH HEIGHT RATE");
+    real_close(fd);
     for (unsigned i = 0; i < sizeof FORMATS / sizeof *FORMATS; i++) {
         struct format format = FORMATS[i];
         if (load(&format, folder)) camera->formats[camera->offered++] = format;
     }
-    if (!camera->offered) abort();
+    require(camera->offered > 0, "a file with frames");
     camera->fd = timerfd_create(CLOCK_MONOTONIC, (flags & O_NONBLOCK ? TFD_NONBLOCK : 0) |
                                                      (flags & O_CLOEXEC ? TFD_CLOEXEC : 0));
     pthread_mutex_unlock(&lock);
@@ -135,7 +148,7 @@ static int open_camera(int flags) {
 
 static void free_buffers(struct camera *camera) {
     if (camera->buffers) munmap(camera->buffers, camera->count * camera->buffer_size);
-    if (camera->memory >= 0) REAL(close)(camera->memory);
+    if (camera->memory >= 0) real_close(camera->memory);
     camera->buffers = NULL;
     camera->memory = -1;
     camera->count = camera->queued = 0;
@@ -143,12 +156,12 @@ static void free_buffers(struct camera *camera) {
 
 static void close_camera(struct camera *camera) {
     free_buffers(camera);
-    REAL(close)(camera->folder);
+    real_close(camera->folder);
     for (unsigned i = 0; i < camera->offered; i++) {
         munmap((void *)camera->formats[i].data, camera->formats[i].length);
         free(camera->formats[i].offsets);
     }
-    camera->is_open = false;
+    camera->process = 0;
 }
 
 /* A user of the camera holds its folder's lock; it ends with the file or with its buffers. */
@@ -212,7 +225,7 @@ static int request_buffers(struct camera *camera, struct v4l2_requestbuffers *re
     camera->memory = (int)syscall(SYS_memfd_create, "usb_camera", 1U /* MFD_CLOEXEC */);
     if (ftruncate(camera->memory, (off_t)length) != 0) return ENOMEM;
     camera->buffers =
-        REAL(mmap)(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, camera->memory, 0);
+        real_mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, camera->memory, 0);
     memset(camera->is_queued, 0, sizeof camera->is_queued);
     return camera->buffers == MAP_FAILED ? ENOMEM : 0;
 }
@@ -378,22 +391,24 @@ int ioctl(int fd, unsigned long request, ...) {
     void *data = va_arg(rest, void *);
     va_end(rest);
     struct camera *camera = camera_of(fd);
-    if (!camera) return REAL(ioctl)(fd, request, data);
+    if (!camera) return (int)syscall(SYS_ioctl, fd, request, data);
     int error = control(camera, (uint32_t)request, data);
     return error ? (errno = error, -1) : 0;
 }
 
-void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset) {
-    struct camera *camera = fd < 0 ? NULL : camera_of(fd);
-    return REAL(mmap)(address, length, protection, flags, camera ? camera->memory : fd, offset);
+void *mmap(void *at, size_t length, int access, int flags, int fd, off_t offset) {
+    struct camera *camera = camera_of(fd);
+    return real_mmap(at, length, access, flags, camera ? camera->memory : fd, offset);
 }
 
 int close(int fd) {
     struct camera *camera = camera_of(fd);
-    pthread_mutex_lock(&lock);
-    if (camera) close_camera(camera);
-    pthread_mutex_unlock(&lock);
-    return REAL(close)(fd);
+    if (camera) {
+        pthread_mutex_lock(&lock);
+        close_camera(camera);
+        pthread_mutex_unlock(&lock);
+    }
+    return real_close(fd);
 }
 
 int openat(int folder, const char *path, int flags, ...) {
@@ -402,7 +417,7 @@ int openat(int folder, const char *path, int flags, ...) {
     mode_t mode = va_arg(rest, mode_t);
     va_end(rest);
     if (strcmp(path, DEVICE) == 0) return open_camera(flags);
-    return REAL(openat)(folder, path, flags, mode);
+    return real_openat(folder, path, flags, mode);
 }
 
 int open(const char *path, int flags, ...) {

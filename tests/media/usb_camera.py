@@ -25,7 +25,7 @@ def build_library(compiler: str, folder: Path) -> Path:
     source = Path(__file__).with_suffix(".c")
     switches = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Wno-missing-field-initializers"]
     subprocess.run(
-        [compiler, *switches, "-Werror", "-fPIC", "-shared", "-o", library, source, "-ldl"],
+        [compiler, *switches, "-Werror", "-fPIC", "-shared", "-o", library, source],
         check=True,
     )
     return library
