@@ -9,7 +9,7 @@ from typing import Literal
 
 import av
 
-from tests.media.footage import Footage, self_contained, write_frames
+from tests.media.footage import Footage, Profile, self_contained, write_frames
 from tests.media.streams import PPS, SPS, nal_units
 
 PYTHON = "/usr/bin/python3"
@@ -48,8 +48,11 @@ class RtspServer:
     def start(self) -> None:
         """Return when it listens, on the port that it had before, if any."""
         assert self._process is None, "the server runs already"
-        command = [PYTHON, Path(__file__).with_name("rtsp_server.py"), self._folder, str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        script = str(Path(__file__).with_name("rtsp_server.py"))
+        command = [PYTHON, script, str(self._folder), str(self.port)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self._process.stdout is not None
         first_line = self._process.stdout.readline()
         if not first_line:
@@ -83,11 +86,12 @@ def prepare_streams(folder: Path, footage: Footage) -> Path:
     password    baseline, for USER and PASSWORD, as digest authentication has it
     sdp-only    baseline, whose SPS and PPS are in the session description and nowhere else
     """
-    for name, profile, b_frames, user in (
+    in_band: list[tuple[Name, Profile, int, str]] = [
         ("baseline", "baseline", 0, ""),
         ("password", "baseline", 0, USER),
         ("high", "high", 2, ""),
-    ):
+    ]
+    for name, profile, b_frames, user in in_band:
         packets, sets = footage.h264(profile=profile, b_frames=b_frames)
         frames = self_contained(packets, sets)
         caps = "stream-format=byte-stream"

@@ -3,7 +3,8 @@
     /usr/bin/python3 rtsp_server.py FOLDER PORT
 
 FOLDER holds NAME.json and NAME.frames for each stream, as rtsp.py writes them. Port 0 is any free
-one; the one in use is printed as the first line. Runs until it is killed.
+one; the one in use is printed as the first line. Runs until it is killed or its standard input
+ends, as it does with whoever started it.
 """
 
 import itertools
@@ -69,7 +70,7 @@ class Stream(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc] # gi has no 
 
 
 def main(folder: Path, port: str) -> None:
-    """Serve until killed."""
+    """Serve until nobody wants it any more."""
     Gst.init(None)
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
     auth = GstRtspServer.RTSPAuth()
@@ -83,7 +84,11 @@ def main(folder: Path, port: str) -> None:
     if server.attach(None) == 0:
         sys.exit(f"port {port} is not to be had")
     print(server.get_bound_port(), flush=True)  # noqa: T201 (what it is asked for)
-    GLib.MainLoop().run()
+    loop = GLib.MainLoop()
+    GLib.io_add_watch(
+        sys.stdin.fileno(), GLib.PRIORITY_DEFAULT, GLib.IO_HUP, lambda *_: loop.quit()
+    )
+    loop.run()
 
 
 def _token(role: str) -> GstRtspServer.RTSPToken:

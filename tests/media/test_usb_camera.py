@@ -86,6 +86,33 @@ def test_every_format_shows_the_footage_over_and_over(
     assert len(seen) > 40
 
 
+def test_its_formats_can_be_listed(camera: UsbCamera) -> None:
+    """FFmpeg lists formats and sizes; the rates are asked for as videodev2.h says."""
+    code = """
+import fcntl, struct
+av.logging.set_level(av.logging.INFO)
+av.logging.restore_default_callback()
+try:
+    av.open("/dev/video0", format="v4l2", container_options={"list_formats": "all"})
+except av.error.ExitError:
+    pass
+video = os.open("/dev/video0", os.O_RDWR | os.O_NONBLOCK)
+VIDIOC_ENUM_FRAMEINTERVALS = 0xC034564B
+question = struct.pack("=I4sII36x", 0, b"YUYV", 640, 360)
+answer = fcntl.ioctl(video, VIDIOC_ENUM_FRAMEINTERVALS, question)
+print(struct.unpack_from("=III", answer, 16))
+"""
+    done = run_with_camera(camera, OPENED + code)
+
+    listed = [line.partition("] ")[2].split() for line in done.stderr.splitlines()]
+    assert listed == [
+        ["Compressed:", "mjpeg", ":", "Motion-JPEG", ":", "640x360"],
+        ["Raw", ":", "yuyv422", ":", "YUYV", "4:2:2", ":", "640x360"],
+        ["Compressed:", "h264", ":", "H.264", ":", "640x360"],
+    ]
+    assert done.stdout == "(1, 1, 30)\n"
+
+
 def test_h264_can_be_high_profile(usb_camera_library: Path, tmp_path: Path) -> None:
     """Some cameras have no other."""
     camera = usb_camera(
