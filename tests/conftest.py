@@ -4,8 +4,11 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from tests.media.usb_camera import build_library
 
 
 def missing(reason: str) -> None:
@@ -38,3 +41,11 @@ def own_address() -> str:
         except OSError:
             missing("this machine has no address but loopback")
         return str(probe.getsockname()[0])
+
+
+@pytest.fixture(scope="session")
+def usb_camera_library(
+    program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Build what makes a USB camera appear to the processes that preload it, or skip."""
+    return build_library(program("gcc", "gcc"), tmp_path_factory.mktemp("usb_camera"))
