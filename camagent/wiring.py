@@ -33,7 +33,9 @@ def choose_source(video: VideoSettings) -> VideoSource:
             from camagent.media.container import ContainerSource  # noqa: PLC0415
 
             assert video.url is not None, "settings see to it"
-            return ContainerSource(options, url=video.url.get_secret_value())
+            return ContainerSource(
+                options, url=video.url.get_secret_value(), passes_through=video.pass_through
+            )
         case "auto":
             if problem := picamera2_problem():
                 otherwise = "a USB or RTSP camera (container) or a test picture (synthetic)"

@@ -174,7 +174,6 @@ class Capture:
             try:
                 while await self._serve():
                     self.restarts += 1
-                    self._stalled_at_s = asyncio.get_running_loop().time()
                 self._enter(CaptureState.IDLE)
                 self.progress.expect_nothing()
             except RestartNeeded:
@@ -248,6 +247,7 @@ class Capture:
             self.progress.expect_within(self._stall_after_s + self._open_deadline_s)
             if loop.time() >= stalled_at_s:
                 log.warning("capture.stalled", no_frame_for_s=self._stall_after_s)
+                self._stalled_at_s = loop.time()
                 return is_wanted
             if loop.time() >= over_at_s:
                 return False

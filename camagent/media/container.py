@@ -1,24 +1,37 @@
-"""USB cameras, RTSP cameras and video files: whatever FFmpeg reads, decoded and encoded anew."""
+"""USB cameras, RTSP cameras and video files: whatever FFmpeg reads, encoded anew or as it is."""
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import av
+import structlog
+from av import Packet
 from av.container import InputContainer
 
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
+from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
 from camagent.media.software import SoftwareStream
 from camagent.media.threads import thread_running
 
+log = structlog.get_logger(__name__)
+
+Item = TypeVar("Item", av.VideoFrame, "Packet[Any]")
+
+_AS_IT_IS = (
+    "neither size nor bitrate can be set, and keyframes come when the camera makes them; "
+    "CAMAGENT_VIDEO__PASS_THROUGH=false encodes anew"
+)
 _OPEN_DEADLINE_S = 8.0
 _READ_DEADLINE_S = 5.0
 _LONGEST_GAP_S = 1.0
@@ -29,11 +42,12 @@ class ContainerSource:
     """A V4L2 device such as /dev/video0, a URL such as rtsp://…, or the path of a file.
 
     A file is played in real time, over and over. The end or failure of anything else ends the
-    frames; closing tells why.
+    frames; closing tells why. `passes_through` allows H.264 to go on as it is, where it fits.
     """
 
-    def __init__(self, options: EncoderOptions, *, url: str) -> None:
+    def __init__(self, options: EncoderOptions, *, url: str, passes_through: bool = True) -> None:
         self._options = options
+        self._passes_through = passes_through
         self._url = url
 
     @property
@@ -49,15 +63,23 @@ class ContainerSource:
 
     @contextmanager
     def opened(self, publish: Publish) -> Iterator[Stream]:
-        """Read, decode and encode while the block runs.
+        """Read while the block runs: decode and encode anew, or hand on what fits as it is.
 
         Raises:
             CameraError: it cannot be opened or holds no video; at the end, why frames ceased.
         """
-        stream = SoftwareStream(publish, self._options)
         closing = threading.Event()
         with self._open() as container:
-            pictures = self._pictures(container, closing)
+            video = container.streams.video[0]
+            if self._passes_through and can_pass_through(video):
+                log.info("container.passed_through", source=self.name, note=_AS_IT_IS)
+                passed = PassedThrough(publish, video)
+                pass_on = partial(self._pass_on, container, passed, closing)
+                with thread_running(pass_on, stop=closing.set, name="container"):
+                    yield passed
+                return
+            stream = SoftwareStream(publish, self._options)
+            pictures = self._timed(_pictures, container, closing)
             # Here, for it can take a camera seconds to come to its next keyframe.
             pictures = itertools.chain([next(pictures)], pictures)
             work = partial(self._encode, pictures, stream, closing)
@@ -66,6 +88,14 @@ class ContainerSource:
                 thread_running(work, stop=closing.set, name="container"),
             ):
                 yield stream
+
+    def _pass_on(
+        self, container: InputContainer, passed: PassedThrough, closing: threading.Event
+    ) -> None:
+        for packet, captured_at_us in self._timed(_packets, container, closing):
+            if closing.is_set():
+                return
+            passed.take(packet, captured_at_us=captured_at_us)
 
     def _encode(
         self,
@@ -84,13 +114,18 @@ class ContainerSource:
                 due_us = max(due_us, captured_at_us - interval_us) + interval_us
                 stream.take(fitter.fit(picture), captured_at_us=captured_at_us)
 
-    def _pictures(
-        self, container: InputContainer, closing: threading.Event
-    ) -> Iterator[tuple[av.VideoFrame, int]]:
-        """Yield pictures and when they were captured, in microseconds of the monotonic clock."""
-        play = _looped if self._is_file else _live
+    def _timed(
+        self,
+        read: Callable[[InputContainer], Iterator[Item]],
+        container: InputContainer,
+        closing: threading.Event,
+    ) -> Iterator[tuple[Item, int]]:
+        """Yield what `read` gives and when it was captured, in microseconds, monotonic."""
         try:
-            yield from play(container, closing)
+            if self._is_file:
+                yield from _looped(read, container, closing, reopen=self._open)
+            else:
+                yield from _live(read, container)
         except av.FFmpegError as error:
             # Without the cause: PyAV's errors quote the URL, with the password in it.
             raise CameraError(f"reading {self.name} failed: {error.strerror}") from None
@@ -147,31 +182,58 @@ class ContainerSource:
         return "; is this user in the group video, or does another program use it?"
 
 
+def _pictures(container: InputContainer) -> Iterator[av.VideoFrame]:
+    return container.decode(video=0)
+
+
+def _packets(container: InputContainer) -> Iterator["Packet[Any]"]:
+    return (packet for packet in container.demux(video=0) if packet.size)
+
+
 def _live(
-    container: InputContainer, _closing: threading.Event
-) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Take pictures as they come."""
-    for picture in container.decode(video=0):
-        yield picture, time.monotonic_ns() // 1_000
+    read: Callable[[InputContainer], Iterator[Item]],
+    container: InputContainer,
+) -> Iterator[tuple[Item, int]]:
+    """Take them as they come."""
+    for item in read(container):
+        yield item, time.monotonic_ns() // 1_000
 
 
 def _looped(
-    container: InputContainer, closing: threading.Event
-) -> Iterator[tuple[av.VideoFrame, int]]:
+    read: Callable[[InputContainer], Iterator[Item]],
+    container: InputContainer,
+    closing: threading.Event,
+    *,
+    reopen: Callable[[], InputContainer],
+) -> Iterator[tuple[Item, int]]:
     """Play a file over and over, each picture at its time."""
     interval_s = 1 / float(container.streams.video[0].average_rate or 25)
     due_at_s = time.monotonic()
-    while True:
-        previous_s: float | None = None
-        for picture in container.decode(video=0):
-            gap_s = interval_s
-            if previous_s is not None and picture.time is not None:
-                gap_s = min(max(0.0, picture.time - previous_s), _LONGEST_GAP_S)
-            previous_s = picture.time
-            due_at_s = max(due_at_s + gap_s, time.monotonic() - _LONGEST_GAP_S)
-            if closing.wait(max(0.0, due_at_s - time.monotonic())):
+    with contextlib.ExitStack() as reopened:
+        while True:
+            previous_s: float | None = None
+            is_empty = True
+            for item in read(container):
+                at_s = _time_s(item)
+                gap_s = interval_s
+                if previous_s is not None and at_s is not None:
+                    gap_s = min(max(0.0, at_s - previous_s), _LONGEST_GAP_S)
+                previous_s, is_empty = at_s, False
+                due_at_s = max(due_at_s + gap_s, time.monotonic() - _LONGEST_GAP_S)
+                if closing.wait(max(0.0, due_at_s - time.monotonic())):
+                    return
+                yield item, int(due_at_s * 1_000_000)
+            if is_empty:
                 return
-            yield picture, int(due_at_s * 1_000_000)
-        if previous_s is None:
-            return
-        container.seek(0)
+            try:
+                container.seek(0)
+            except av.FFmpegError:
+                # A bare stream has no index to find its start by.
+                reopened.close()
+                container = reopened.enter_context(reopen())
+
+
+def _time_s(item: "av.VideoFrame | Packet[Any]") -> float | None:
+    if item.pts is None or item.time_base is None:
+        return None
+    return float(item.pts * item.time_base)

@@ -298,10 +298,10 @@ async def test_a_failure_on_closing_counts(camera: Camera) -> None:
         with capture.watched():
             await until(lambda: capture.state is LIVE)
             camera.is_stalled = True
-            assert str(await capture.failed()) == camera.close_problem
+            await until(lambda: capture.problem == "the encoder failed long ago")
             camera.is_stalled = False
             camera.close_problem = None
-            await until(lambda: capture.state is LIVE)
+            await until(lambda: capture.problem is None and capture.state is LIVE)
 
 
 @pytest.mark.parametrize("gate", ["open_gate", "close_gate"])

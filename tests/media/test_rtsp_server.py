@@ -3,44 +3,24 @@
 import collections
 import contextlib
 import itertools
-from collections.abc import Iterator
-from pathlib import Path
 
 import av
 import pytest
 
 from camagent.media.picture import planes_of
 from camagent.media.timestamp import read_timestamp
-from tests.conftest import missing
 from tests.media.footage import STARTS_AT_US, Footage
 from tests.media.rtsp import (
-    PACKAGES,
     PASSWORD,
     USER,
     Name,
     RtspServer,
-    has_gstreamer,
-    prepare_streams,
-    rtsp_server,
 )
 from tests.media.streams import IDR, PPS, SPS, nal_units
 
 FOOTAGE = Footage(frames_per_second=25)
 PICTURES = FOOTAGE.frames_per_second * FOOTAGE.seconds
 TICKS = 90_000 // FOOTAGE.frames_per_second
-
-
-@pytest.fixture(scope="module")
-def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not has_gstreamer():
-        missing(f"GStreamer's RTSP server is not installed (Debian packages {PACKAGES})")
-    return prepare_streams(tmp_path_factory.mktemp("rtsp"), FOOTAGE)
-
-
-@pytest.fixture
-def server(streams: Path) -> Iterator[RtspServer]:
-    with rtsp_server(streams) as server:
-        yield server
 
 
 def opened(url: str, transport: str = "tcp") -> av.container.InputContainer:
