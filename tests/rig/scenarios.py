@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from camagent.media.picamera import PiCamera, pi_camera_problem
 from camagent.media.picture import planes_of
 from camagent.media.timestamp import read_timestamp
 
-CAMERA_FAULT = Path("/mnt/host/camera-fault")
+CAMERA_FAULT = Path(os.environ["LIBCAMERA_VIRTUAL_FAULT"])
 DEADLINE_S = 20.0
 
 
@@ -156,6 +157,16 @@ def refused() -> dict[str, Any]:
     }
 
 
+def late() -> dict[str, Any]:
+    """Let a camera come after libcamera had found none."""
+    cameras = Path(os.environ["FAKE_CAMERAS"])
+    cameras.write_text("0")
+    source = camera()
+    problems = [problem_of(lambda: source), problem_of(lambda: source)]
+    cameras.write_text("1")
+    return {"problems": [*problems, problem_of(lambda: source)]}
+
+
 def problem_of(make: Callable[[], PiCamera], while_open: PiCamera | None = None) -> str:
     if while_open is not None:
         with while_open.opened(lambda _frame: None):
@@ -164,7 +175,7 @@ def problem_of(make: Callable[[], PiCamera], while_open: PiCamera | None = None)
         with make().opened(lambda _frame: None):
             return "opened"
     except CameraError as error:
-        return str(error)
+        return f"{type(error).__name__}: {error}"
 
 
 def stall() -> dict[str, Any]:

@@ -5,10 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from camagent.errors import CameraError
+from camagent.errors import CameraError, RestartNeeded
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
-from camagent.media.picamera.library import explained, import_picamera2, list_cameras, no_camera
+from camagent.media.picamera.library import (
+    count_cameras_elsewhere,
+    explained,
+    import_picamera2,
+    list_cameras,
+    no_camera,
+)
 from camagent.media.picamera.stream import stream_running
 
 _BUFFERS = 6
@@ -23,6 +29,7 @@ class PiCamera:
         self._options = options
         self._camera_number = camera_number
         self._model: str | None = None
+        self._has_missed_it = False
 
     @property
     def name(self) -> str:
@@ -36,6 +43,7 @@ class PiCamera:
         Raises:
             CameraError: picamera2 is missing, there is no such camera, it is in use, or it does not
                 work.
+            RestartNeeded: the camera came after this process had looked for it.
         """
         with (
             self._camera() as camera,
@@ -51,6 +59,7 @@ class PiCamera:
         picamera2 = import_picamera2()
         cameras = list_cameras(picamera2)
         if self._camera_number >= len(cameras):
+            self._look_elsewhere()
             raise CameraError(no_camera(self._camera_number, len(cameras)))
         self._model = cameras[self._camera_number].get("Model")
         with explained("the Pi camera cannot be opened; does another program use it?"):
@@ -67,6 +76,16 @@ class PiCamera:
             # A Picamera2 is part of a cycle and holds three files until it is collected, which may
             # take Python hundreds of openings. This collects those before it.
             gc.collect()
+
+    def _look_elsewhere(self) -> None:
+        """Find out whether the camera came after libcamera had looked, once and for this process.
+
+        Raises:
+            RestartNeeded: a new process sees it.
+        """
+        if self._has_missed_it and count_cameras_elsewhere() > self._camera_number:
+            raise RestartNeeded("a Pi camera was connected since this process looked for one")
+        self._has_missed_it = True
 
 
 def _configuration(camera: Any, options: EncoderOptions) -> Any:

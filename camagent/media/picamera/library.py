@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from camagent.errors import CameraError
+
+_COUNT_DEADLINE_S = 8.0
+"""Less than opening a camera may take."""
 
 _HOW_TO_INSTALL = (
     "sudo apt install python3-picamera2 --no-install-recommends, then create the virtual "
@@ -52,6 +56,29 @@ def list_cameras(picamera2: Any) -> list[dict[str, Any]]:
     with explained("libcamera cannot list the cameras"):
         cameras: list[dict[str, Any]] = picamera2.Picamera2.global_camera_info()
     return cameras
+
+
+def count_cameras() -> int:
+    """Count the cameras that libcamera finds, which it looks for once in a process."""
+    return len(list_cameras(import_picamera2()))
+
+
+def count_cameras_elsewhere() -> int:
+    """Let a process of its own count them; 0 if it cannot."""
+    question = "from camagent.media.picamera import library; print(library.count_cameras())"
+    try:
+        asked = subprocess.run(  # noqa: S603 - our own Python, our own words
+            [sys.executable, "-c", question],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=_COUNT_DEADLINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    answer = asked.stdout.split()
+    return int(answer[-1]) if asked.returncode == 0 and answer else 0
 
 
 def _missing_packages() -> str:
