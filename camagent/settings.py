@@ -59,10 +59,10 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         default=None,
         description="for source=container: /dev/video0, rtsp://… or the path of a video file",
     )
-    pass_through: bool = Field(
-        default=True,
-        description="false encodes H.264 of a network camera or file anew even where it fits; "
-        "default true",
+    transcode: bool = Field(
+        default=False,
+        description="true encodes H.264 of a network camera or file anew even where it fits as "
+        "it is; default false",
     )
     width_px: int = Field(
         default=1280, ge=160, le=4096, multiple_of=2, description="even, 160 or more; default 1280"

@@ -34,7 +34,7 @@ def choose_source(video: VideoSettings) -> VideoSource:
 
             assert video.url is not None, "settings see to it"
             return ContainerSource(
-                options, url=video.url.get_secret_value(), passes_through=video.pass_through
+                options, url=video.url.get_secret_value(), passes_through=not video.transcode
             )
         case "auto":
             if problem := picamera2_problem():

@@ -70,6 +70,7 @@ EXAMPLES = {
     "video.source": "container",
     "video.camera_number": "1",
     "video.url": "/dev/video0",
+    "video.transcode": "True",
     "video.width_px": "640",
     "video.height_px": "360",
     "video.frames_per_second": "15",

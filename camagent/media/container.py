@@ -30,7 +30,7 @@ Item = TypeVar("Item", av.VideoFrame, "Packet[Any]")
 
 _AS_IT_IS = (
     "neither size nor bitrate can be set, and keyframes come when the camera makes them; "
-    "CAMAGENT_VIDEO__PASS_THROUGH=false encodes anew"
+    "CAMAGENT_VIDEO__TRANSCODE=true encodes anew"
 )
 _OPEN_DEADLINE_S = 8.0
 _READ_DEADLINE_S = 5.0
