@@ -52,6 +52,27 @@ class FakeWorld:
         return (self.folder / "video11.log").read_text()
 
 
+CHECK = """
+import json, os, sys
+from camagent.errors import CameraError
+from camagent.media.encoder import EncoderOptions
+from camagent.media.picamera import CameraWishes, PiCamera
+options = EncoderOptions(
+    width_px=1280, height_px=720, frames_per_second=30, bitrate_bps=2_000_000, keyframe_interval_s=10
+)
+camera = PiCamera(options, CameraWishes(**json.loads(sys.argv[1])))
+try:
+    camera.check()
+    problem = None
+except CameraError as error:
+    problem = str(error)
+from picamera2 import Picamera2
+with Picamera2(0) if not problem else open(os.devnull) as opened:
+    modes = [] if problem else [mode["size"] for mode in opened.sensor_modes]
+print(json.dumps([problem, camera.name, modes]))
+"""
+
+
 class TestPiCamera(PiCameraContract):
     @pytest.fixture
     def world(self, tmp_path: Path) -> FakeWorld:

@@ -11,7 +11,7 @@ from typing import Any
 
 from camagent.errors import CameraError
 
-_COUNT_DEADLINE_S = 8.0
+_LOOK_DEADLINE_S = 8.0
 """Less than opening a camera may take."""
 
 _HOW_TO_INSTALL = (
@@ -37,7 +37,7 @@ def pi_camera_problem() -> str | None:
         cameras = list_cameras(import_picamera2())
     except CameraError as error:
         return str(error)
-    return None if cameras else no_camera(0, 0)
+    return None if cameras else no_camera("0", [])
 
 
 def import_picamera2() -> Any:
@@ -58,27 +58,37 @@ def list_cameras(picamera2: Any) -> list[dict[str, Any]]:
     return cameras
 
 
-def count_cameras() -> int:
-    """Count the cameras that libcamera finds, which it looks for once in a process."""
-    return len(list_cameras(import_picamera2()))
+def number_of(identifier: str, cameras: list[dict[str, Any]]) -> int | None:
+    """Find a camera by its number, counted from 0, or its id; give the number."""
+    for number, camera in enumerate(cameras):
+        if identifier in {str(number), camera.get("Id")}:
+            return number
+    return None
 
 
-def count_cameras_elsewhere() -> int:
-    """Let a process of its own count them; 0 if it cannot."""
-    question = "from camagent.media.picamera import library; print(library.count_cameras())"
+def sees_camera(identifier: str) -> bool:
+    """Tell whether libcamera finds this camera; it looks once in a process."""
+    return number_of(identifier, list_cameras(import_picamera2())) is not None
+
+
+def sees_camera_elsewhere(identifier: str) -> bool:
+    """Let a process of its own tell; no, if it cannot."""
+    question = (
+        "import sys; from camagent.media.picamera import library; "
+        "print(library.sees_camera(sys.argv[1]))"
+    )
     try:
         asked = subprocess.run(  # noqa: S603 - our own Python, our own words
-            [sys.executable, "-c", question],
+            [sys.executable, "-c", question, identifier],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_COUNT_DEADLINE_S,
+            timeout=_LOOK_DEADLINE_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    answer = asked.stdout.split()
-    return int(answer[-1]) if asked.returncode == 0 and answer else 0
+        return False
+    return asked.stdout.split()[-1:] == [b"True"]
 
 
 def _missing_packages() -> str:
@@ -88,10 +98,11 @@ def _missing_packages() -> str:
     return _HOW_TO_INSTALL
 
 
-def no_camera(number: int, count: int) -> str:
-    """Say that camera `number` is not among the `count` that there are."""
-    if count:
-        return f"there is no Pi camera {number}: libcamera finds {count}, counted from 0"
+def no_camera(identifier: str, cameras: list[dict[str, Any]]) -> str:
+    """Say that this camera is not among `cameras`, and which are."""
+    if cameras:
+        found = [f"{number} ({camera.get('Id')})" for number, camera in enumerate(cameras)]
+        return f"there is no Pi camera {identifier}: libcamera finds {', '.join(found)}"
     return (
         "libcamera finds no Pi camera: check its cable and rpicam-hello --list-cameras, and that "
         "this user is in the group video"
