@@ -119,7 +119,6 @@ class PiCameraContract:
             "lens_position_dioptres=16: the imx708 takes 0 to 15",
             "contrast=33: the imx708 takes 0 to 32",
             "ZOOM=50: the imx708 takes 1 to 40.5",
-            "hdr=night: the imx708 on this Pi takes off, sensor",
         ]
 
     def test_choices_have_libcameras_numbers(self, world: World) -> None:

@@ -227,7 +227,6 @@ def too_much() -> dict[str, Any]:
         "lens_position_dioptres": 16.0,
         "contrast": 33.0,
         "zoom": 50.0,
-        "hdr": "night",
         "sensor_width_px": 1920,
         "sensor_height_px": 1080,
         "names": {"zoom": "ZOOM"},

@@ -177,8 +177,16 @@ def _tune(tuning_file: str | None) -> None:
 
 
 def _set_sensor_hdr(libcamera_number: int, *, is_on: bool) -> None:
-    """Let the sensor combine exposures or not; its modes depend on that, so it comes before all."""
-    devices = importlib.import_module("picamera2.devices.imx708")
+    """Let the sensor combine exposures or not; its modes depend on that, so it comes before all.
+
+    Raises:
+        CameraError: picamera2's part for this sensor cannot be imported.
+    """
+    try:
+        devices = importlib.import_module("picamera2.devices.imx708")
+    except Exception as error:
+        # With it come picamera2's other devices, and what those need.
+        raise CameraError(f"the sensor's HDR cannot be set: {error!r}") from error
     with devices.IMX708(libcamera_number) as sensor:
         sensor.set_sensor_hdr_mode(is_on)
 
