@@ -121,6 +121,18 @@ class PiCameraContract:
             "ZOOM=50: the imx708 takes 1 to 40.5",
         ]
 
+    def test_another_process_looks_at_the_camera(self, world: World) -> None:
+        """It tells what cannot be, and leaves the camera to whoever comes next."""
+        seen = world.run("looked_at")
+        assert seen["fine"] == []
+        assert seen["too_much"] == [
+            "contrast=33: the imx708 takes 0 to 32",
+            "zoom=50: the imx708 takes 1 to 40.5",
+        ]
+        assert seen["absent"][0].startswith("there is no Pi camera 3: libcamera finds 0 (")
+        assert seen["not_opened"] == []
+        assert seen["took_s"] < 15
+
     def test_choices_have_libcameras_numbers(self, world: World) -> None:
         """Each of our words is libcamera's word for that number."""
         seen = world.run("numbers")

@@ -18,6 +18,7 @@ from camagent.errors import CameraError, CameraRefused, RestartNeeded
 from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
 from camagent.media.encoder import EncoderOptions
+from camagent.media.finding import find_pi_camera
 from camagent.media.frame import EncodedFrame
 from camagent.media.picamera import CameraWishes, PiCamera, pi_camera_problem
 from camagent.media.picamera.controls import CHOICES, ISP_HDR
@@ -238,6 +239,33 @@ def too_much() -> dict[str, Any]:
         refused = error.problems
     camera().check()
     return {"refused": refused}
+
+
+def looked_at() -> dict[str, Any]:
+    """Let a process of its own look at the camera; then open it here, and look while it is open."""
+    wishes = {"contrast": 33.0, "zoom": 50.0}
+    started_at_s = time.monotonic()
+    seen: dict[str, Any] = {"fine": found(camera(brightness=0.5))}
+    seen["took_s"] = time.monotonic() - started_at_s
+    seen["too_much"] = found(camera(**wishes))
+    seen["absent"] = found(camera(id="3"))
+    viewer = Viewer()
+    with camera().opened(viewer.take):
+        viewer.next(1)
+        seen["not_opened"] = found(camera(**wishes), may_open=False)
+        seen["busy"] = found(camera(**wishes))
+        viewer.next(5)
+    return seen
+
+
+def found(source: PiCamera, *, may_open: bool = True) -> list[str]:
+    try:
+        asyncio.run(find_pi_camera(source, may_open=may_open))
+    except CameraRefused as refused:
+        return refused.problems
+    except CameraError as error:
+        return [str(error)]
+    return []
 
 
 def numbers() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import gc
 import importlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +22,7 @@ from camagent.media.picamera.library import (
     no_camera,
     number_of,
     sees_camera_elsewhere,
+    tune,
 )
 from camagent.media.picamera.stream import is_pi_5, stream_running
 from camagent.media.picamera.wishes import CameraWishes
@@ -75,7 +75,7 @@ class PiCamera:
 
     def look(self) -> None:
         """Raise CameraError if there is no such camera; nothing is opened."""
-        _tune(self.wishes.tuning_file)
+        tune(self.wishes.tuning_file)
         self._number(list_cameras(import_picamera2()))
 
     def check(self) -> None:
@@ -110,7 +110,7 @@ class PiCamera:
 
     def _find(self, picamera2: Any) -> int:
         """Give the camera's number, with its sensor prepared for being opened."""
-        _tune(self.wishes.tuning_file)
+        tune(self.wishes.tuning_file)
         cameras = list_cameras(picamera2)
         try:
             number = self._number(cameras)
@@ -165,15 +165,6 @@ class PiCamera:
             buffer_count=_BUFFERS,
             sensor=sensor,
         )
-
-
-def _tune(tuning_file: str | None) -> None:
-    """Name the tuning file where libcamera looks for it, when it first looks for cameras.
-
-    picamera2 names it as well, and not before the cameras have been listed.
-    """
-    if tuning_file is not None:
-        os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning_file
 
 
 def _set_sensor_hdr(libcamera_number: int, *, is_on: bool) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,12 +28,13 @@ def picamera2_problem() -> str | None:
     return None
 
 
-def pi_camera_problem() -> str | None:
+def pi_camera_problem(*, tuning_file: str | None = None) -> str | None:
     """Say in one sentence what keeps the Pi camera from being used; None if nothing does.
 
     Loads picamera2 and libcamera for good, and libcamera looks for cameras once in a process:
     `finding.find_pi_camera` asks without either.
     """
+    tune(tuning_file)
     try:
         cameras = list_cameras(import_picamera2())
     except CameraError as error:
@@ -56,6 +58,15 @@ def list_cameras(picamera2: Any) -> list[dict[str, Any]]:
     with explained("libcamera cannot list the cameras"):
         cameras: list[dict[str, Any]] = picamera2.Picamera2.global_camera_info()
     return cameras
+
+
+def tune(tuning_file: str | None) -> None:
+    """Name the tuning file where libcamera looks for it, when it first looks for cameras.
+
+    picamera2 names it as well, and not before the cameras have been listed.
+    """
+    if tuning_file is not None:
+        os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning_file
 
 
 def number_of(identifier: str, cameras: list[dict[str, Any]]) -> int | None:
