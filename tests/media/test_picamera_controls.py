@@ -6,7 +6,8 @@ import pytest
 
 from camagent.errors import CameraRefused
 from camagent.media.encoder import EncoderOptions
-from camagent.media.picamera.controls import Abilities, controls_for, sensor_for
+from camagent.media.picamera.abilities import Abilities
+from camagent.media.picamera.controls import controls_for, sensor_for
 from camagent.media.picamera.wishes import CameraWishes
 
 OPTIONS = EncoderOptions(
@@ -25,7 +26,7 @@ CONTROLS: dict[str, tuple[Any, Any, Any]] = {
     "AeMeteringMode": (0, 3, 0),
     "AeFlickerMode": (0, 1, 0),
     "AeFlickerPeriod": (100, 1_000_000, None),
-    "AnalogueGain": (1.12, 16.0, 1.12),
+    "AnalogueGain": (1.1200000047683716, 16.0, 1.1200000047683716),
     "AwbMode": (0, 7, 0),
     "ColourGains": (0.0, 32.0, None),
     "AfMode": (0, 2, 0),
@@ -264,6 +265,13 @@ def test_a_sensor_that_cannot_turn_its_picture_is_refused(wish: str) -> None:
     (problem,) = refused(wishes, camera(flips=(False, False)))
     assert problem.startswith(f"{wish}={value}: the imx708 cannot turn or mirror")
     assert controls_for(wishes, OPTIONS, camera(flips=wishes.flips)) == PICTURE_US
+
+
+def test_a_sensor_that_is_turned_by_itself_is_taken_as_it_is() -> None:
+    """Libcamera says so where it cannot make up for how the sensor is mounted."""
+    assert controls_for(CameraWishes(), OPTIONS, camera(flips=(True, True))) == PICTURE_US
+    turned = CameraWishes(rotation_deg=180)
+    assert controls_for(turned, OPTIONS, camera(flips=(True, True))) == PICTURE_US
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,8 @@ from typing import Any
 from camagent.errors import CameraError, RestartNeeded
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
-from camagent.media.picamera.controls import (
-    Abilities,
-    controls_for,
-    has_sensor_hdr,
-    sensor_for,
-)
+from camagent.media.picamera.abilities import Abilities
+from camagent.media.picamera.controls import controls_for, has_sensor_hdr, sensor_for
 from camagent.media.picamera.library import (
     explained,
     import_picamera2,

@@ -1,20 +1,19 @@
 """What is asked of a Pi camera, held against what that camera says it can do.
 
 What it advertises goes in, libcamera's controls come out; nothing here touches a camera. picamera2
-takes any value, and libcamera bends or ignores one that does not fit, so each range is looked at
-here. The numbers of choices are libcamera's (its control_ids), which a contract test compares.
+takes any value, and libcamera bends one that does not fit, so each range is looked at here. The
+numbers of choices are libcamera's (its control_ids), which a contract test compares.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from camagent.errors import CameraRefused
 from camagent.media.encoder import EncoderOptions
-from camagent.media.picamera.wishes import CameraWishes
+from camagent.media.picamera.abilities import Abilities
+from camagent.media.picamera.wishes import CameraWishes, shown
 
-Size = tuple[int, int]
 Rectangle = tuple[int, int, int, int]
 """Left, top, width, height in pixels of the sensor."""
 
@@ -61,29 +60,9 @@ _CONTROLS = {
 }
 """The control that each wish needs; what is not here needs none."""
 
+_TURNS = ("rotation_deg", "horizontal_flip", "vertical_flip")
 _RATE_SLACK = 1.01
 """A sensor that makes 59.6 pictures per second is not refused where 60 are asked for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Abilities:
-    """What a camera advertises once it is configured.
-
-    Attributes:
-        model: of the sensor, such as imx708.
-        controls: least, most and default of each, by libcamera's names.
-        size_px: all of the sensor's pixels; None if it does not tell.
-        modes: the sensor's, as picamera2 lists them; empty where nobody asked for one.
-        flips: how the picture is mirrored, left to right and top to bottom.
-        has_isp_hdr: whether its ISP combines exposures, as that of a Pi 5 does.
-    """
-
-    model: str
-    controls: Mapping[str, tuple[Any, Any, Any]]
-    size_px: Size | None = None
-    modes: Sequence[Mapping[str, Any]] = ()
-    flips: tuple[bool, bool] = (False, False)
-    has_isp_hdr: bool = False
 
 
 def sensor_for(wishes: CameraWishes, modes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -173,17 +152,18 @@ def _wrong_numbers(
     wishes: CameraWishes, options: EncoderOptions, camera: Abilities
 ) -> Iterator[str]:
     for wish, value in _asked(wishes):
-        if _CONTROLS[wish] not in camera.controls or wish in CHOICES:
+        if wish in CHOICES or _CONTROLS[wish] not in camera.controls:
             continue
         least, most, _default = camera.controls[_CONTROLS[wish]]
         at = ""
         if wish == "zoom":
-            least, most = 1.0, _most_zoom(camera)
+            least, most = 1, _most_zoom(camera)
         elif wish == "exposure_time_us" and _picture_us(options) < most:
             # Longer than a picture lasts, it would be cut to that in silence.
             most, at = _picture_us(options), f" at {options.frames_per_second} frames per second"
         if not least <= value <= most:
-            yield f"{wishes.told(wish, value)}: the {camera.model} takes {least:g} to {most:.10g}{at}"
+            takes = f"the {camera.model} takes {shown(least)} to {shown(most)}{at}"
+            yield f"{wishes.told(wish, value)}: {takes}"
 
 
 def _wrong_choices(wishes: CameraWishes, camera: Abilities) -> Iterator[str]:
@@ -228,10 +208,9 @@ def _wrong_picture(
         yield from _wrong_rate(wishes, options, camera)
     if wishes.sensor_width_px is not None and not sensor_for(wishes, camera.modes):
         yield _wrong_mode(wishes, camera)
-    if camera.flips != wishes.flips:
-        wish = "rotation_deg" if wishes.rotation_deg else "horizontal_flip"
-        wish = "vertical_flip" if not getattr(wishes, wish) else wish
-        told = wishes.told(wish, getattr(wishes, wish))
+    turns = [wish for wish in _TURNS if getattr(wishes, wish)]
+    if turns and camera.flips != wishes.flips:
+        told = ", ".join(wishes.told(wish, getattr(wishes, wish)) for wish in turns)
         yield f"{told}: the {camera.model} cannot turn or mirror its picture so"
 
 

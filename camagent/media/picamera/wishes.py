@@ -50,5 +50,9 @@ class CameraWishes:
 
     def told(self, wish: str, value: object) -> str:
         """Write what was asked for as it was."""
-        shown = f"{value:.10g}" if isinstance(value, float) else value
-        return f"{self.names.get(wish, wish)}={shown}"
+        return f"{self.names.get(wish, wish)}={shown(value)}"
+
+
+def shown(value: object) -> str:
+    """Write a value as a person would: libcamera's 1.12 is 1.1200000047683716 to Python."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
