@@ -45,6 +45,14 @@ def choose_source(video: VideoSettings) -> VideoSource:
     return PiCamera(options, camera_number=video.camera_number)
 
 
+def open_deadline_s(video: VideoSettings) -> float:
+    """Tell after how long a call into the source is stuck for good; the process ends then.
+
+    FFmpeg keeps deadlines of its own, for each step of opening a network camera.
+    """
+    return 40.0 if video.source == "container" else 10.0
+
+
 def link_options(settings: Settings) -> LinkOptions:
     """Tell the link what it needs of the settings.
 
