@@ -18,12 +18,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from camagent.errors import CameraError
+from camagent.media.allocation import bound_allocations
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
 from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
 from camagent.media.reading import (
-    FIRST_PICTURE_DEADLINE_S,
     Item,
     Read,
     live,
@@ -41,9 +41,6 @@ _AS_IT_IS = (
     "neither size nor bitrate can be set, and no keyframe can be asked for: they come when the "
     "camera makes them; CAMAGENT_VIDEO__TRANSCODE=true encodes anew"
 )
-_OPEN_DEADLINE_S = 6.0
-"""For connecting, and as long again for finding out what comes."""
-
 _READ_DEADLINE_S = 5.0
 
 
@@ -51,13 +48,30 @@ class ContainerSource:
     """A V4L2 device such as /dev/video0, a URL such as rtsp://…, or the path of a file.
 
     A file is played in real time, over and over. The end or failure of anything else ends the
-    frames; closing tells why. `passes_through` allows H.264 to go on as it is, where it fits.
+    frames; closing tells why.
+
+    Args:
+        options: what is made of the pictures where they are encoded.
+        url: as above.
+        passes_through: H.264 may go on as it is, where it fits.
+        connect_deadline_s: for connecting, and as long again for finding out what comes.
+        picture_deadline_s: how long data may come without a keyframe, or a picture, in it.
     """
 
-    def __init__(self, options: EncoderOptions, *, url: str, passes_through: bool = True) -> None:
+    def __init__(
+        self,
+        options: EncoderOptions,
+        *,
+        url: str,
+        passes_through: bool = True,
+        connect_deadline_s: float = 6.0,
+        picture_deadline_s: float = 8.0,
+    ) -> None:
         self._options = options
         self._passes_through = passes_through
         self._url = url
+        self._connect_deadline_s = connect_deadline_s
+        self._picture_deadline_s = picture_deadline_s
         self._told: tuple[str, str] | None = None
 
     @property
@@ -102,7 +116,8 @@ class ContainerSource:
         self, container: InputContainer, publish: Publish, closing: threading.Event
     ) -> Iterator[Stream]:
         stream = SoftwareStream(publish, self._options)
-        with contextlib.closing(self._timed(pictures, container, closing)) as coming:
+        decoded = partial(pictures, deadline_s=self._picture_deadline_s)
+        with contextlib.closing(self._timed(decoded, container, closing)) as coming:
             # Here, for it can take a camera seconds to come to its next keyframe.
             shown = itertools.chain([next(coming)], coming)
             work = partial(self._encode, shown, stream, closing)
@@ -129,14 +144,14 @@ class ContainerSource:
         self, passed: PassedThrough, coming: "Iterator[tuple[Packet[Any], int]]"
     ) -> None:
         """Pass on frames up to the first that viewers can start with; a camera may take its time."""
-        until_s = time.monotonic() + FIRST_PICTURE_DEADLINE_S
+        until_s = time.monotonic() + self._picture_deadline_s
         for packet, captured_at_us in coming:
             passed.take(packet, captured_at_us=captured_at_us)
             if passed.has_begun:
                 return
             if time.monotonic() > until_s:
                 raise CameraError(
-                    f"{self.name} sent no keyframe for {FIRST_PICTURE_DEADLINE_S:g} s; "
+                    f"{self.name} sent no keyframe for {self._picture_deadline_s:g} s; "
                     "set its keyframe interval (I-frame interval, GOP) to 2 s"
                 )
 
@@ -195,12 +210,16 @@ class ContainerSource:
         return not self._is_device and urlsplit(self._url).scheme in {"", "file"}
 
     def _open(self) -> InputContainer:
+        bound_allocations()
+        until_s = time.monotonic() + self._connect_deadline_s
         try:
             container = self._open_device() if self._is_device else self._open_url()
         except (av.FFmpegError, ValueError) as error:
             # Without the cause: PyAV's errors quote the URL, with the password in it.
-            problem = f"{self.name} cannot be opened: {_reason(error)}{self._hint()}"
-            raise CameraError(problem) from None
+            reason = _reason(error)
+            if time.monotonic() >= until_s:
+                reason = f"no usable answer within {self._connect_deadline_s:g} s"
+            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
         if not container.streams.video:
             container.close()
             raise CameraError(f"{self.name} holds no video")
@@ -223,7 +242,7 @@ class ContainerSource:
             format=container_format,
             # As `options` they would set the decoder's size too, whatever the camera has.
             container_options=options,
-            timeout=(_OPEN_DEADLINE_S, _READ_DEADLINE_S),
+            timeout=(self._connect_deadline_s, _READ_DEADLINE_S),
         )
 
     def _hint(self) -> str:
@@ -238,7 +257,7 @@ def _reason(error: av.FFmpegError | ValueError) -> str:
     """Say why, without the URL."""
     match error:
         case av.error.ExitError():
-            return "no answer came in time"
+            return "nothing came in time"
         case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
             return f"{error.strerror}; are user and password right in scheme://USER:PASSWORD@HOST?"
         case av.error.HTTPNotFoundError():
@@ -254,4 +273,5 @@ def _in_words(video: VideoStream) -> str:
     name = {"h264": "H.264", "rawvideo": codec.pix_fmt or "raw"}.get(codec.name, codec.name.upper())
     profile = f" ({codec.profile})" if codec.name == "h264" and codec.profile else ""
     rate = f" at {float(video.average_rate):.4g}" if video.average_rate else ""
-    return f"{name}{profile} {codec.width}x{codec.height}{rate}"
+    size = f"{codec.width}x{codec.height}" if codec.width else "of unknown size"
+    return f"{name}{profile} {size}{rate}"

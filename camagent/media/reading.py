@@ -14,9 +14,6 @@ from camagent.errors import CameraError
 
 Item = TypeVar("Item", av.VideoFrame, "Packet[Any]")
 
-FIRST_PICTURE_DEADLINE_S = 8.0
-"""How long a source may send what no picture can be made of."""
-
 _LONGEST_GAP_S = 1.0
 """A file's pictures are shown at most this far apart, whatever its timestamps say."""
 
@@ -29,13 +26,15 @@ def packets(container: InputContainer, closing: threading.Event) -> Iterator["Pa
     return (packet for packet in _demuxed(container, closing) if packet.size)
 
 
-def pictures(container: InputContainer, closing: threading.Event) -> Iterator[av.VideoFrame]:
+def pictures(
+    container: InputContainer, closing: threading.Event, *, deadline_s: float
+) -> Iterator[av.VideoFrame]:
     """Decode the first video stream until `closing` is set; what cannot be decoded is left out.
 
     USB cameras begin with half a JPEG, and networks lose packets: neither ends the stream.
 
     Raises:
-        CameraError: for long there was nothing but that.
+        CameraError: for `deadline_s` there was nothing but that.
     """
     newest_s = time.monotonic()
     for packet in _demuxed(container, closing):
@@ -47,9 +46,9 @@ def pictures(container: InputContainer, closing: threading.Event) -> Iterator[av
             assert isinstance(picture, av.VideoFrame), "it is the video stream's packet"
             yield picture
             newest_s = time.monotonic()
-        if time.monotonic() - newest_s > FIRST_PICTURE_DEADLINE_S:
+        if time.monotonic() - newest_s > deadline_s:
             raise CameraError(
-                f"nothing that can be decoded came for {FIRST_PICTURE_DEADLINE_S:g} s, "
+                f"nothing that can be decoded came for {deadline_s:g} s, "
                 "though data did; does the camera send a keyframe every few seconds?"
             )
 
