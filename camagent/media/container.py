@@ -220,7 +220,8 @@ class ContainerSource:
             if time.monotonic() >= until_s:
                 reason = f"no usable answer within {self._connect_deadline_s:g} s"
             raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
-        if not container.streams.video:
+        # FFmpeg makes pictures of text as well.
+        if not container.streams.video or container.format.name == "tty":
             container.close()
             raise CameraError(f"{self.name} holds no video")
         container.streams.video[0].thread_type = "SLICE"

@@ -1,6 +1,7 @@
 """What a container source promises: any size and rate in, a live stream out, no secret in its words."""
 
 import itertools
+import random
 import threading
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picture import planes_of
 from tests.media.streams import decode, grey
+
+NOISE = random.Random(1).randbytes(100_000)  # noqa: S311 - the same each time
 
 
 def source(url: str | Path, *, frames_per_second: int = 30) -> ContainerSource:
@@ -174,4 +177,16 @@ def test_a_truncated_file_tells_why_it_ended(clip: Path) -> None:
     """What cannot be decoded ends in a CameraError, at the latest where the block ends."""
     clip.write_bytes(clip.read_bytes()[:2_000])
     with pytest.raises(CameraError, match=r"clip.mp4"), source(clip).opened(lambda _frame: None):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "noise.h264", "noise.mp4", "noise.mjpeg", "none.mp4"]
+)
+def test_what_is_no_video_is_refused(tmp_path: Path, name: str) -> None:
+    """Whatever its name says, and before anything is waited for."""
+    path = tmp_path / name
+    content = {"notes": b"Call the plumber.\n" * 100, "noise": NOISE, "none": b""}[path.stem]
+    path.write_bytes(content)
+    with pytest.raises(CameraError, match=name), source(path).opened(lambda _frame: None):
         pass
