@@ -48,9 +48,10 @@ def choose_source(video: VideoSettings) -> VideoSource:
 def open_deadline_s(video: VideoSettings) -> float:
     """Tell after how long a call into the source is stuck for good; the process ends then.
 
-    FFmpeg keeps deadlines of its own, for each step of opening a network camera.
+    A network camera takes its time, and FFmpeg has a deadline of its own for each step of it.
     """
-    return 40.0 if video.source == "container" else 10.0
+    is_on_network = video.url is not None and "://" in video.url.get_secret_value()
+    return 40.0 if video.source == "container" and is_on_network else 10.0
 
 
 def link_options(settings: Settings) -> LinkOptions:

@@ -27,7 +27,7 @@ from camagent.privacy import InUseLight
 from camagent.settings import Settings, VideoSettings
 from camagent.signaling.messages import WATCH_ENDED, DeviceWatchRequest
 from camagent.status import find_status
-from camagent.wiring import choose_source, link_options
+from camagent.wiring import choose_source, link_options, open_deadline_s
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, until
 
@@ -188,6 +188,21 @@ async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch)
 def test_the_source_is_the_one_that_was_asked_for(video: dict[str, Any], kind: type) -> None:
     """Choosing opens nothing, so every source can be chosen anywhere."""
     assert isinstance(choose_source(VideoSettings.model_validate(video)), kind)
+
+
+@pytest.mark.parametrize(
+    ("video", "deadline_s"),
+    [
+        ({"source": "container", "url": "rtsp://camera.lan/live"}, 40),
+        ({"source": "container", "url": "/dev/video0"}, 10),
+        ({"source": "picamera"}, 10),
+    ],
+)
+def test_only_network_cameras_may_take_long_to_open(
+    video: dict[str, Any], deadline_s: float
+) -> None:
+    """Longer than all of FFmpeg's own deadlines together; a stuck driver is known sooner."""
+    assert open_deadline_s(VideoSettings.model_validate(video)) == deadline_s
 
 
 def test_auto_without_a_pi_camera_is_a_setting_to_change() -> None:

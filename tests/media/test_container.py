@@ -173,6 +173,22 @@ def test_sound_is_no_camera(sound: Path) -> None:
             pass
 
 
+def test_sound_beside_the_picture_is_left_out(tmp_path: Path) -> None:
+    """Also where it comes first."""
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8_000)
+        video = container.add_stream("mpeg4", rate=50)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        for _ in range(10):
+            samples = av.AudioFrame("s16", "mono", 160)
+            samples.sample_rate = 8_000
+            container.mux(sound.encode(samples))
+            container.mux(video.encode(grey(width_px=320, height_px=180)))
+        container.mux(video.encode(None))
+    assert len(decode(watch(source(path, frames_per_second=50), 15))) >= 15
+
+
 def test_a_truncated_file_tells_why_it_ended(clip: Path) -> None:
     """What cannot be decoded ends in a CameraError, at the latest where the block ends."""
     clip.write_bytes(clip.read_bytes()[:2_000])

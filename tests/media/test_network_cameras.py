@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from urllib.parse import quote
 
+import psutil
 import pytest
 
 from camagent.errors import CameraError
@@ -69,6 +71,13 @@ def test_rtsp_gives_what_browsers_decode(server: RtspServer, name: Name, encoder
     assert len(decode(frames)) == len(frames)
 
 
+def test_rtsp_comes_over_tcp(server: RtspServer) -> None:
+    """A lost packet is sent again; over UDP it would be a broken picture."""
+    with ContainerSource(OPTIONS, url=server.url("baseline")).opened(lambda _frame: None):
+        kinds = {connection.type for connection in psutil.Process().net_connections("inet")}
+    assert kinds == {socket.SOCK_STREAM}
+
+
 def test_rtsp_says_what_is_wrong_with_its_url(server: RtspServer) -> None:
     """A password or a path that is not right is told as such."""
     wrong = server.url("password", user=rtsp.USER, password="another-secret")
@@ -114,7 +123,7 @@ def jpeg_camera() -> Iterator[str]:
 @pytest.mark.parametrize("path", ["open", "closed"])
 def test_jpegs_over_http_are_encoded(jpeg_camera: str, path: str) -> None:
     """At the size that was asked for; broken ones are left out."""
-    user = f"{http_camera.USER}:{http_camera.PASSWORD}@" if path == "closed" else ""
+    user = f"{http_camera.USER}:{quote(http_camera.PASSWORD)}@" if path == "closed" else ""
     encoder, frames = watched(
         ContainerSource(OPTIONS, url=f"http://{user}{jpeg_camera}/{path}"), 40
     )
@@ -176,6 +185,16 @@ def saying(first: bytes, then: bytes) -> Iterator[int]:
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_silent_camera_is_not_waited_for(scheme: str) -> None:
+    """It takes the connection, and that is all it does."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://owner:secret@127.0.0.1:{silent.getsockname()[1]}/live"
+        assert "cannot be opened: no usable answer within 0.2 s" in refused(
+            url, connect_deadline_s=0.2
+        )
 
 
 OPEN_EACH = """
