@@ -32,7 +32,7 @@ from camagent.signaling.router import Router
 from camagent.webrtc.peer import warm_up
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
-from camagent.wiring import choose_source, link_options
+from camagent.wiring import choose_source, link_options, open_deadline_s
 
 log = structlog.get_logger(__name__)
 
@@ -71,6 +71,7 @@ class Agent:
             linger_s=settings.video.linger_s,
             is_always_on=settings.video.always_on,
             stall_after_s=settings.video.stall_after_s,
+            open_deadline_s=open_deadline_s(settings.video),
             retry_delays=partial(backoff, longest_s=_LONGEST_CAMERA_RETRY_DELAY_S),
             on_change=self._changed,
         )

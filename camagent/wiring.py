@@ -55,6 +55,15 @@ def camera_wishes(camera: CameraSettings) -> CameraWishes:
     return CameraWishes(**camera.model_dump(mode="json"), names=names)
 
 
+def open_deadline_s(video: VideoSettings) -> float:
+    """Tell after how long a call into the source is stuck for good; the process ends then.
+
+    A network camera takes its time, and FFmpeg has a deadline of its own for each step of it.
+    """
+    is_on_network = video.url is not None and "://" in video.url.get_secret_value()
+    return 40.0 if video.source == "container" and is_on_network else 10.0
+
+
 def link_options(settings: Settings) -> LinkOptions:
     """Tell the link what it needs of the settings.
 

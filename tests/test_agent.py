@@ -30,7 +30,7 @@ from camagent.privacy import InUseLight
 from camagent.settings import Settings, VideoSettings
 from camagent.signaling.messages import WATCH_ENDED, DeviceWatchRequest
 from camagent.status import find_status
-from camagent.wiring import camera_wishes, choose_source, link_options
+from camagent.wiring import camera_wishes, choose_source, link_options, open_deadline_s
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, until
 
@@ -249,6 +249,21 @@ async def test_the_camera_is_not_opened_while_another_process_looks_at_it(
                 is_over.set()
                 async with asyncio.timeout(DEADLINE_S):
                     await camera.was_opened.wait()
+
+
+@pytest.mark.parametrize(
+    ("video", "deadline_s"),
+    [
+        ({"source": "container", "url": "rtsp://camera.lan/live"}, 40),
+        ({"source": "container", "url": "/dev/video0"}, 10),
+        ({"source": "picamera"}, 10),
+    ],
+)
+def test_only_network_cameras_may_take_long_to_open(
+    video: dict[str, Any], deadline_s: float
+) -> None:
+    """Longer than all of FFmpeg's own deadlines together; a stuck driver is known sooner."""
+    assert open_deadline_s(VideoSettings.model_validate(video)) == deadline_s
 
 
 def test_auto_without_a_pi_camera_is_a_setting_to_change() -> None:
