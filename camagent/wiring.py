@@ -16,13 +16,7 @@ def choose_source(video: VideoSettings) -> VideoSource:
     Raises:
         SettingsError: `auto` found no picamera2.
     """
-    options = EncoderOptions(
-        width_px=video.width_px,
-        height_px=video.height_px,
-        frames_per_second=video.frames_per_second,
-        bitrate_bps=video.bitrate_bps,
-        keyframe_interval_s=video.keyframe_interval_s,
-    )
+    options = encoder_options(video)
     match video.source:
         case "synthetic":
             # Imported where they are chosen: these load numpy, which an idle Pi can do without.
@@ -43,6 +37,17 @@ def choose_source(video: VideoSettings) -> VideoSource:
                     [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
                 )
     return PiCamera(options, camera_number=video.camera_number)
+
+
+def encoder_options(video: VideoSettings) -> EncoderOptions:
+    """Tell the encoder what it needs of the settings."""
+    return EncoderOptions(
+        width_px=video.width_px,
+        height_px=video.height_px,
+        frames_per_second=video.frames_per_second,
+        bitrate_bps=video.bitrate_bps,
+        keyframe_interval_s=video.keyframe_interval_s,
+    )
 
 
 def link_options(settings: Settings) -> LinkOptions:

@@ -82,6 +82,16 @@ class ViewerOffer:
         """True if the offer says that no more will follow."""
         return "a=end-of-candidates" in self._transport_section.lines
 
+    def extension_id(self, uri: str) -> int | None:
+        """Find under which id the viewer offers a header extension (RFC 8285, section 5)."""
+        for line in self.video.starting_with("a=extmap:"):
+            number, _, rest = line.removeprefix("a=extmap:").partition(" ")
+            # A direction may follow the id; what the viewer would only send is of no use.
+            number, _, direction = number.partition("/")
+            if rest.split(" ")[0] == uri and direction in {"", "recvonly", "sendrecv"}:
+                return int(number) if number.isascii() and number.isdigit() else None
+        return None
+
     def narrowed(self) -> str:
         """Write the offer as if it had the video section alone, and no candidates."""
         video = self.video
@@ -121,6 +131,22 @@ class ViewerOffer:
             if line.startswith("a=group:BUNDLE ") and self.video.mid in mids:
                 return next((one for one in self.sections if one.mid == mids[0]), self.video)
         return self.video
+
+
+def with_level(answer: str, level: str) -> str:
+    """Name the H.264 level that is sent, such as 4.0, in an answer that names another.
+
+    The level is the last byte of profile-level-id, ten times its number (RFC 6184, section 8.1).
+    """
+    level_idc = round(float(level) * 10)
+    return re.sub(
+        r"(profile-level-id=[0-9a-fA-F]{4})[0-9a-fA-F]{2}", rf"\g<1>{level_idc:02x}", answer
+    )
+
+
+def with_extension(answer: str, extension_id: int, uri: str) -> str:
+    """Accept a header extension in an answer of one section."""
+    return answer + f"a=extmap:{extension_id} {uri}\r\n"
 
 
 def read_offer(text: str) -> ViewerOffer:
