@@ -17,6 +17,9 @@ _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 _CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 # What a bundle-only section leaves to the section that carries the transport (RFC 8829, 5.2.1).
 _TRANSPORT = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=ice-options:")
+_EXTENSION = re.compile(
+    r"a=extmap:(?P<id>[1-9]|1[0-4])(?:/(?:recvonly|sendrecv))? (?P<uri>\S+)(?: .*)?"
+)
 _H264 = re.compile(r"^a=rtpmap:\d+ H264/90000$", re.IGNORECASE)
 
 
@@ -83,13 +86,14 @@ class ViewerOffer:
         return "a=end-of-candidates" in self._transport_section.lines
 
     def extension_id(self, uri: str) -> int | None:
-        """Find under which id the viewer offers a header extension (RFC 8285, section 5)."""
+        """Find under which id the viewer takes a header extension (RFC 8285, section 5).
+
+        None if it does not, or only under an id that the one-byte form lacks.
+        """
         for line in self.video.starting_with("a=extmap:"):
-            number, _, rest = line.removeprefix("a=extmap:").partition(" ")
-            # A direction may follow the id; what the viewer would only send is of no use.
-            number, _, direction = number.partition("/")
-            if rest.split(" ")[0] == uri and direction in {"", "recvonly", "sendrecv"}:
-                return int(number) if number.isascii() and number.isdigit() else None
+            offered = _EXTENSION.fullmatch(line)
+            if offered is not None and offered["uri"] == uri:
+                return int(offered["id"])
         return None
 
     def narrowed(self) -> str:
