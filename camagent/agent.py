@@ -80,7 +80,7 @@ class Agent:
             options=PeerOptions(
                 policy=settings.ice_transport_policy,
                 level=encoder_options(settings.video).level,
-                asks_to_show_at_once=settings.video.show_at_once,
+                asks_to_show_at_once=not settings.video.smooth,
                 prefers_gcm=has_aes_instructions(),
             ),
             limits=SessionLimits(longest_s=settings.longest_session_s),

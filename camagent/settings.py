@@ -83,10 +83,10 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         le=60,
         description="seconds between keyframes that nobody asked for, 0.5 to 60; default 10",
     )
-    show_at_once: bool = Field(
-        default=True,
-        description="true asks browsers to show pictures as they come, false lets them smooth "
-        "the pace at the price of delay; default true",
+    smooth: bool = Field(
+        default=False,
+        description="true lets browsers smooth the pace of pictures, which costs delay; false "
+        "asks them to show each at once; default false",
     )
     linger_s: float = Field(
         default=10.0,
