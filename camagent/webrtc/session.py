@@ -234,8 +234,12 @@ class Session:
             self.take_candidate(None)
         self._enter(SessionState.ICE_GATHERING)
 
-    async def _pass_candidates(self, peer: Peer) -> NoReturn:
-        while True:
+    async def _pass_candidates(self, peer: Peer) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "it is one"
+        # Before Python 3.12 wait_for, which aioice asks for names with, loses a cancellation that
+        # comes as the name is given up: this would go on, and the session never end.
+        while not task.cancelling():
             candidate = await self._candidates.get()
             try:
                 await peer.add_candidate(candidate)
