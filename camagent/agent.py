@@ -22,6 +22,7 @@ from camagent.metrics import Figures, served
 from camagent.notify import Notifier
 from camagent.presence import describe_device, processor_temperature
 from camagent.privacy import SWITCHED_OFF, InUseLight, KillSwitch
+from camagent.processor import has_aes_instructions
 from camagent.service import Condition, Service
 from camagent.settings import Settings
 from camagent.signaling.backoff import backoff
@@ -29,10 +30,10 @@ from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import DevicePresence
 from camagent.signaling.router import Router
-from camagent.webrtc.peer import warm_up
+from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
-from camagent.wiring import choose_source, link_options, open_deadline_s
+from camagent.wiring import choose_source, encoder_options, link_options, open_deadline_s
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +79,12 @@ class Agent:
         self._registry = SessionRegistry(
             camera=self._capture,
             max_viewers=settings.max_viewers,
-            policy=settings.ice_transport_policy,
+            options=PeerOptions(
+                policy=settings.ice_transport_policy,
+                level=encoder_options(settings.video).level,
+                asks_to_show_at_once=not settings.video.smooth,
+                prefers_gcm=has_aes_instructions(),
+            ),
             limits=SessionLimits(longest_s=settings.longest_session_s),
             grace_s=settings.session_grace_s,
             on_change=self._changed,
@@ -128,7 +134,6 @@ class Agent:
             self._kill_switch.look()
         async with self._shown(), self._metrics(), asyncio.TaskGroup() as tasks:
             parts = [
-                tasks.create_task(warm_up(), name="warm-up"),
                 tasks.create_task(self._run_camera(), name="capture"),
                 tasks.create_task(self._registry.run(), name="registry"),
                 tasks.create_task(self._link.run(), name="link"),

@@ -81,6 +81,11 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         le=60,
         description="seconds between keyframes that nobody asked for, 0.5 to 60; default 10",
     )
+    smooth: bool = Field(
+        default=False,
+        description="true lets browsers smooth the pace of pictures, which costs delay; false "
+        "asks them to show each at once; default false",
+    )
     linger_s: float = Field(
         default=10.0,
         ge=0,

@@ -19,13 +19,7 @@ def choose_source(video: VideoSettings, camera: CameraSettings) -> VideoSource:
     Raises:
         SettingsError: `auto` found no picamera2.
     """
-    options = EncoderOptions(
-        width_px=video.width_px,
-        height_px=video.height_px,
-        frames_per_second=video.frames_per_second,
-        bitrate_bps=video.bitrate_bps,
-        keyframe_interval_s=video.keyframe_interval_s,
-    )
+    options = encoder_options(video)
     match video.source:
         case "synthetic":
             # Imported where they are chosen: these load numpy, which an idle Pi can do without.
@@ -62,6 +56,17 @@ def open_deadline_s(video: VideoSettings) -> float:
     """
     is_on_network = video.url is not None and "://" in video.url.get_secret_value()
     return 40.0 if video.source == "container" and is_on_network else 10.0
+
+
+def encoder_options(video: VideoSettings) -> EncoderOptions:
+    """Tell the encoder what it needs of the settings."""
+    return EncoderOptions(
+        width_px=video.width_px,
+        height_px=video.height_px,
+        frames_per_second=video.frames_per_second,
+        bitrate_bps=video.bitrate_bps,
+        keyframe_interval_s=video.keyframe_interval_s,
+    )
 
 
 def link_options(settings: Settings) -> LinkOptions:

@@ -75,6 +75,7 @@ EXAMPLES = {
     "video.frames_per_second": "15",
     "video.bitrate_bps": "500000",
     "video.keyframe_interval_s": "4.5",
+    "video.smooth": "True",
     "video.linger_s": "0.0",
     "video.always_on": "True",
     "video.stall_after_s": "5.5",

@@ -23,8 +23,9 @@ from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from camagent.errors import ConnectFailed, NegotiationFailed, ViewerLost
 from camagent.signaling.messages import IceCandidate
 from camagent.webrtc.ice import to_aiortc, to_wire
-from camagent.webrtc.sdp import ViewerOffer
-from camagent.webrtc.sender import ViewerTrack
+from camagent.webrtc.negotiated import PLAYOUT_DELAY_URI
+from camagent.webrtc.sdp import ViewerOffer, with_extension, with_level
+from camagent.webrtc.sending import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -37,12 +38,21 @@ _CLOSE_DEADLINE_S = 8.0
 _STOP_DEADLINE_S = 2.0
 
 
-@dataclass(frozen=True)
-class Traffic:
-    """What one peer connection has sent."""
+@dataclass(frozen=True, kw_only=True)
+class PeerOptions:
+    """What all peer connections of a device have in common.
 
-    packets: int = 0
-    bytes: int = 0
+    Attributes:
+        policy: `relay` uses TURN only and shows no other address.
+        level: the H.264 level of the stream, such as `3.1`.
+        asks_to_show_at_once: browsers that can are asked to show pictures as they come, unsmoothed.
+        prefers_gcm: this processor encrypts AES-GCM faster than AES-CM with SHA1.
+    """
+
+    policy: IcePolicy = "all"
+    level: str = "3.1"
+    asks_to_show_at_once: bool = True
+    prefers_gcm: bool = False
 
 
 class Peer:
@@ -51,21 +61,21 @@ class Peer:
     Candidates may be added only after `answer`.
     """
 
-    def __init__(self, connection: RTCPeerConnection, track: ViewerTrack) -> None:
+    def __init__(self, connection: RTCPeerConnection, sender: Sender, options: PeerOptions) -> None:
         self._connection = connection
+        self._video = sender
+        self._options = options
         self._moved = asyncio.Event()
         self._offer: ViewerOffer | None = None
         connection.on("connectionstatechange", self._moved.set)
-        transceiver = connection.addTransceiver(track, direction="sendonly")
+        transceiver = sender.add_to(connection)
         transceiver.setCodecPreferences(h264_capabilities())
         self._sender = transceiver.sender
+        if options.prefers_gcm:
+            # The server of the DTLS handshake chooses the cipher, and Chromium would choose SHA1.
+            self._sender.transport._set_role("server")  # noqa: SLF001 - contract test
         # No child of a task group: cancelled half-way, aioice would leave its sockets open.
         self._gathering = asyncio.ensure_future(self._ice.iceGatherer.gather())
-
-    @property
-    def sender(self) -> RTCRtpSender:
-        """What sends the video."""
-        return self._sender
 
     async def gathered(self) -> None:
         """Wait until our candidates are found, which `answer` needs. The search began at once."""
@@ -99,7 +109,17 @@ class Peer:
         ) as error:
             # aiortc's reader of SDP trusts its input; whatever trips it is the offer's fault.
             raise NegotiationFailed(f"the offer cannot be read: {error}") from error
-        return offer.widened(self._connection.localDescription.sdp)
+        answer = with_level(self._connection.localDescription.sdp, self._options.level)
+        return offer.widened(self._with_playout_delay(answer, offer))
+
+    def _with_playout_delay(self, answer: str, offer: ViewerOffer) -> str:
+        """Accept that header extension, which aiortc does not know, if it is wanted."""
+        extension_id = offer.extension_id(PLAYOUT_DELAY_URI)
+        if extension_id is None or not self._options.asks_to_show_at_once:
+            return answer
+        if not self._video.agree_playout_delay(extension_id):
+            return answer
+        return with_extension(answer, extension_id, PLAYOUT_DELAY_URI)
 
     def candidates(self) -> list[IceCandidate]:
         """List our candidates, as the viewer's browser knows their section."""
@@ -159,14 +179,6 @@ class Peer:
             return None
         return f"{pair.local_candidate.type}/{pair.remote_candidate.type}"
 
-    async def traffic(self) -> Traffic:
-        """Count what was sent so far."""
-        report = await self._sender.getStats()
-        for entry in report.values():
-            if entry.type == "outbound-rtp":
-                return Traffic(entry.packetsSent, entry.bytesSent)
-        return Traffic()
-
     async def close(self) -> None:
         """Close under a deadline: giving back a relayed candidate can take a minute."""
         try:
@@ -187,31 +199,30 @@ class Peer:
 
 @asynccontextmanager
 async def open_peer(
-    *, ice_servers: Iterable[RTCIceServer], policy: IcePolicy, track: ViewerTrack
+    sender: Sender, *, ice_servers: Iterable[RTCIceServer], options: PeerOptions
 ) -> AsyncIterator[Peer]:
-    """Hold a peer connection that sends `track`.
+    """Hold a peer connection whose video `sender` sends.
 
     The list of ICE servers is explicit, for aiortc has a public one of its own as default.
     """
     connection = RTCPeerConnection(
         RTCConfiguration(
             iceServers=list(ice_servers),
-            iceTransportPolicy=RTCIceTransportPolicy(policy),
+            iceTransportPolicy=RTCIceTransportPolicy(options.policy),
             bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
         )
     )
-    peer = Peer(connection, track)
+    peer = Peer(connection, sender, options)
     try:
         yield peer
     finally:
-        track.stop()
+        sender.stop()
         await _finish(asyncio.ensure_future(peer.close()))
 
 
-async def warm_up() -> None:
+async def warm_up(sender: Sender) -> None:
     """Open and close one connection: the first in a process is the slow one."""
-    track = ViewerTrack(request_keyframe=lambda: None)
-    async with open_peer(ice_servers=(), policy="all", track=track) as peer:
+    async with open_peer(sender, ice_servers=(), options=PeerOptions()) as peer:
         await peer.gathered()
 
 

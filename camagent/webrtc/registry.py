@@ -24,8 +24,9 @@ from camagent.signaling.messages import (
     WatchEnded,
     WatchEndReason,
 )
-from camagent.webrtc.peer import IcePolicy
-from camagent.webrtc.sender import ViewerTrack
+from camagent.webrtc.peer import PeerOptions, warm_up
+from camagent.webrtc.senders import choose_sender
+from camagent.webrtc.sending import Tally
 from camagent.webrtc.session import Camera, Session, SessionLimits
 
 log = structlog.get_logger(__name__)
@@ -57,11 +58,11 @@ class Totals:
     frames_dropped: int = 0
     bytes: int = 0
 
-    def add(self, track: ViewerTrack) -> None:
+    def add(self, tally: Tally) -> None:
         """Count what one viewer got."""
-        self.frames += track.frames
-        self.frames_dropped += track.frames_dropped
-        self.bytes += track.bytes
+        self.frames += tally.frames
+        self.frames_dropped += tally.frames_dropped
+        self.bytes += tally.bytes
 
 
 @dataclass
@@ -84,14 +85,15 @@ class SessionRegistry:
         *,
         camera: Camera,
         max_viewers: int,
-        policy: IcePolicy,
+        options: PeerOptions,
         limits: SessionLimits,
         grace_s: float,
         on_change: Callable[[], None],
     ) -> None:
         self._camera = camera
         self._max_viewers = max_viewers
-        self._policy = policy
+        self._options = options
+        self._new_sender = choose_sender()
         self._limits = limits
         self._grace_s = grace_s
         self._on_change = on_change
@@ -112,7 +114,7 @@ class SessionRegistry:
         """Sum up all sessions, those that go on included."""
         totals = replace(self._past)
         for entry in self._entries.values():
-            totals.add(entry.session.track)
+            totals.add(entry.session.sender.tally)
         return totals
 
     def close_doors(self, why: str) -> None:
@@ -128,6 +130,7 @@ class SessionRegistry:
     async def run(self) -> NoReturn:
         """Own the task of every session until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
+            await warm_up(self._new_sender(self._camera.hub))
             await asyncio.Event().wait()
         raise AssertionError("waits for ever")
 
@@ -149,9 +152,10 @@ class SessionRegistry:
         session = Session(
             request.session_id,
             ice_servers=request.ice_servers,
-            policy=self._policy,
+            options=self._options,
             limits=self._limits,
             camera=self._camera,
+            sender=self._new_sender(self._camera.hub),
             send=self.send,
         )
         entry = _Entry(session, request.user_id, self._link_number)
@@ -220,7 +224,7 @@ class SessionRegistry:
                 if self._entries.get(session.session_id) is entry:
                     del self._entries[session.session_id]
                     self._just_ended.append(session.session_id)
-                self._past.add(session.track)
+                self._past.add(session.sender.tally)
                 self._past.ended[type(outcome).__name__] += 1
                 _log_end(session, outcome)
                 self._on_change()
@@ -240,20 +244,27 @@ class SessionRegistry:
 
 def _log_end(session: Session, outcome: BaseException) -> None:
     """The canonical line: why, how long, what was sent and how, and when each stage was reached."""
-    ledger, track = session.ledger, session.track
+    ledger, tally, report = session.ledger, session.sender.tally, session.sender.report
     log.info(
         "session.closed",
         outcome=type(outcome).__name__,
         why=str(outcome),
         duration_s=ledger.elapsed_s(),
-        frames=track.frames,
-        keyframes=track.keyframes,
-        frames_dropped=track.frames_dropped,
-        bytes=ledger.traffic.bytes,
+        frames=tally.frames,
+        keyframes=tally.keyframes,
+        frames_dropped=tally.frames_dropped,
+        bytes=tally.payload_bytes,
+        packets_resent=tally.packets_resent,
+        packets_lost=None if report is None else report.packets_lost,
+        round_trip_ms=_milliseconds(None if report is None else report.round_trip_s),
         pair=ledger.pair_type,
         first_frame_ms=ledger.reached_ms.get("streaming"),
         stages_ms=" ".join(f"{stage}:{ms}" for stage, ms in ledger.reached_ms.items()),
     )
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

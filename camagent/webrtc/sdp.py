@@ -17,6 +17,9 @@ _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 _CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 # What a bundle-only section leaves to the section that carries the transport (RFC 8829, 5.2.1).
 _TRANSPORT = ("a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=setup:", "a=ice-options:")
+_EXTENSION = re.compile(
+    r"a=extmap:(?P<id>[1-9]|1[0-4])(?:/(?:recvonly|sendrecv))? (?P<uri>\S+)(?: .*)?"
+)
 _H264 = re.compile(r"^a=rtpmap:\d+ H264/90000$", re.IGNORECASE)
 
 
@@ -82,6 +85,17 @@ class ViewerOffer:
         """True if the offer says that no more will follow."""
         return "a=end-of-candidates" in self._transport_section.lines
 
+    def extension_id(self, uri: str) -> int | None:
+        """Find under which id the viewer takes a header extension (RFC 8285, section 5).
+
+        None if it does not, or only under an id that the one-byte form lacks.
+        """
+        for line in self.video.starting_with("a=extmap:"):
+            offered = _EXTENSION.fullmatch(line)
+            if offered is not None and offered["uri"] == uri:
+                return int(offered["id"])
+        return None
+
     def narrowed(self) -> str:
         """Write the offer as if it had the video section alone, and no candidates."""
         video = self.video
@@ -121,6 +135,22 @@ class ViewerOffer:
             if line.startswith("a=group:BUNDLE ") and self.video.mid in mids:
                 return next((one for one in self.sections if one.mid == mids[0]), self.video)
         return self.video
+
+
+def with_level(answer: str, level: str) -> str:
+    """Name the H.264 level that is sent, such as 4.0, in an answer that names another.
+
+    The level is the last byte of profile-level-id, ten times its number (RFC 6184, section 8.1).
+    """
+    level_idc = round(float(level) * 10)
+    return re.sub(
+        r"(profile-level-id=[0-9a-fA-F]{4})[0-9a-fA-F]{2}", rf"\g<1>{level_idc:02x}", answer
+    )
+
+
+def with_extension(answer: str, extension_id: int, uri: str) -> str:
+    """Accept a header extension in an answer of one section."""
+    return answer + f"a=extmap:{extension_id} {uri}\r\n"
 
 
 def read_offer(text: str) -> ViewerOffer:

@@ -1,110 +1,299 @@
-"""One viewer's video: shared frames in, RTP packets out, and the viewer's feedback back.
+"""One viewer's RTP: shared packets in, SRTP out, RTCP feedback back.
 
-aiortc packetizes and encrypts what the track below hands it and answers NACKs from its history. It
-ignores keyframe requests on frames that are already encoded, so those are taken from RTCP here.
+Stands in for aiortc's send loop, which packetizes, builds and copies every packet for every viewer.
+Here a frame is laid out once; each viewer's copy gets its numbers, is encrypted where it lies and
+leaves in one or two system calls. There is no queue: what the socket does not take is lost, and the
+viewer starts again at a keyframe.
+
+aiortc's sender stays what SDP and transport know: its SSRCs are used, four of its methods are ours.
 """
 
 import asyncio
+import random
+import secrets
+import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
 import structlog
-from aiortc import MediaStreamTrack, RTCRtpSender
-from aiortc.mediastreams import MediaStreamError
-from aiortc.rtp import RTCP_PSFB_FIR, RTCP_PSFB_PLI, AnyRtcpPacket, RtcpPsfbPacket
-from av import Packet
+from aiortc import RTCPeerConnection, RTCRtpSender, RTCRtpTransceiver
+from aiortc.rtcrtpparameters import RTCRtpSendParameters
+from aiortc.rtp import AnyRtcpPacket
+from aiortc.stats import RTCStatsReport
 
-from camagent.media.frame import MICROSECONDS, EncodedFrame
+from camagent.errors import ViewerLost
+from camagent.media.frame import EncodedFrame
+from camagent.webrtc.layout import MOST_PACKETS_AT_ONCE, Run, padding_packet
+from camagent.webrtc.negotiated import Negotiated, negotiated, srtp_tag_bytes
+from camagent.webrtc.outgoing import Outgoing
+from camagent.webrtc.packing import PackedFrame, Packing
+from camagent.webrtc.reception import END_AFTER_S, Reception, Report
+from camagent.webrtc.repair import Repair
+from camagent.webrtc.retransmission import SentFrame
+from camagent.webrtc.rtcp import (
+    Feedback,
+    goodbye,
+    middle_of,
+    ntp_time,
+    read_feedback,
+    sender_report,
+)
+from camagent.webrtc.sending import Tally
+from camagent.webrtc.statistics import statistics
+from camagent.webrtc.wire import WireFull
 
 log = structlog.get_logger(__name__)
 
-MOST_FRAMES_WAITING = 30
-"""A viewer that is further behind starts again at a keyframe."""
+_BETWEEN_BURSTS_S = 0.004
+_SHORTEST_REPORT_INTERVAL_S = 0.5
+_LONGEST_REPORT_INTERVAL_S = 1.5
+_16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
-_KEYFRAME_REQUESTS = frozenset({RTCP_PSFB_PLI, RTCP_PSFB_FIR})
 
+class VideoSender:
+    """Sends the shared stream to one viewer.
 
-class ViewerTrack(MediaStreamTrack):
-    """The shared stream as one viewer gets it: from a keyframe on, without a gap inside.
-
-    A subscriber of the hub on one side, a track of aiortc on the other.
+    Args:
+        packing: where all viewers of the rung have their frames packetized.
+        request_keyframe: asks the hub, which merges and spaces such requests.
     """
 
-    kind = "video"
-
-    def __init__(self, request_keyframe: Callable[[], None]) -> None:
-        super().__init__()
+    def __init__(self, packing: Packing, request_keyframe: Callable[[], None]) -> None:
+        self.tally = Tally()
+        self.first_frame_sent = asyncio.Event()
+        self.bandwidth_bps: int | None = None
+        self._packing = packing
         self._request_keyframe = request_keyframe
-        self._backlog: deque[EncodedFrame] = deque()
-        self._more = asyncio.Event()
+        self._reception = Reception(now_s=time.monotonic)
         self._needs_keyframe = True
-        self.first_frame_taken = asyncio.Event()
-        self.frames = 0
-        self.keyframes = 0
-        self.frames_dropped = 0
-        self.bytes = 0
+        self._is_paused = False
+        self._rtc: RTCRtpSender | None = None
+        self._outgoing: Outgoing | None = None
+        self._repair: Repair | None = None
+        self._agreed: Negotiated | None = None
+        self._playout_delay_id: int | None = None
+        # In the lower half, so that none of the first packets lost makes libsrtp count a wrap.
+        self._next = secrets.randbelow(1 << 15)
+        self._timestamp_origin = secrets.randbits(32)
+        self._unsent: deque[tuple[Run, int]] = deque()
+        self._unsent_timestamp = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def report(self) -> Report | None:
+        """What the viewer reported last."""
+        return self._reception.newest
+
+    def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
+        """Add the video to a new peer connection, to be sent only."""
+        transceiver = connection.addTransceiver("video", direction="sendonly")
+        self._rtc = rtc = transceiver.sender
+        rtc.send = self._start  # type: ignore[method-assign]
+        rtc.stop = self._finish  # type: ignore[method-assign]
+        rtc.getStats = self._get_stats  # type: ignore[method-assign]
+        rtc._handle_rtcp_packet = self._hear  # type: ignore[method-assign]  # noqa: SLF001 - contract test
+        return transceiver
+
+    def agree_playout_delay(self, extension_id: int) -> bool:
+        """Send the header extension that asks to show pictures at once, under this id."""
+        self._playout_delay_id = extension_id
+        return True
 
     def take(self, frame: EncodedFrame) -> None:
-        """Queue `frame`, unless this viewer has to wait for a keyframe first."""
-        if frame.is_keyframe:
-            self._needs_keyframe = False
+        """Send `frame`, or drop it: before a keyframe, to a viewer that is silent, on a full socket."""
+        self._send_unsent(is_all=True)
+        self._needs_keyframe = self._needs_keyframe and not frame.is_keyframe
+        if self._outgoing is None or self._is_paused:
+            self._needs_keyframe = True
         if self._needs_keyframe:
-            self.frames_dropped += 1
+            self.tally.frames_dropped += 1
             return
-        if len(self._backlog) >= MOST_FRAMES_WAITING:
-            self._start_again()
-            return
-        self._backlog.append(frame)
-        self._more.set()
+        assert self._agreed is not None, "known since the outgoing side is"
+        assert self._repair is not None, "made with the outgoing side"
+        packed = self._packing.pack(frame)
+        timestamp = self._timestamp_of(frame.pts_us)
+        sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
+        for run in packed.laid_out(self._agreed.media):
+            self._unsent.append((run, self._next & _16_BITS))
+            self._next += len(run.places)
+        self._unsent_timestamp = timestamp
+        self._reception.note_sent()
+        self._repair.note_sent(sent, size_bytes=packed.payload_bytes)
+        self._send_unsent(is_all=False)
+        self._count(packed)
 
-    async def recv(self) -> "Packet[Any]":
-        """Hand the next frame to aiortc, which only reads it and never re-encodes.
+    async def run(self) -> NoReturn:
+        """Report to the viewer about once a second, and see that it reports to us.
 
         Raises:
-            MediaStreamError: the track was stopped.
+            ViewerLost: it has not reported for long though media went out to it.
         """
-        while not self._backlog:
-            if self.readyState != "live":
-                raise MediaStreamError
-            self._more.clear()
-            await self._more.wait()
-        frame = self._backlog.popleft()
-        self.frames += 1
-        self.bytes += len(frame.data)
-        self.keyframes += frame.is_keyframe
-        self.first_frame_taken.set()
-        return _packet(frame)
+        while not self._reception.is_gone:
+            interval_s = random.uniform(_SHORTEST_REPORT_INTERVAL_S, _LONGEST_REPORT_INTERVAL_S)  # noqa: S311
+            await asyncio.sleep(interval_s)
+            await self._send_report()
+            if self._reception.is_silent and not self._is_paused:
+                self._is_paused = True
+                log.info("sender.paused", silent_for_s=round(self._reception.silent_for_s, 1))
+            if self._is_paused:
+                self._ask_whether_anybody_is_there()
+        raise ViewerLost(f"the viewer has not reported for {END_AFTER_S:g} s")
 
     def stop(self) -> None:
-        """End the track; whoever waits in `recv` hears of it."""
-        super().stop()
-        self._backlog.clear()
-        self._more.set()
+        """Send nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unsent.clear()
+        if self._outgoing is not None:
+            self._outgoing.close()
+            self._outgoing = None
 
-    def _start_again(self) -> None:
-        self.frames_dropped += len(self._backlog) + 1
-        self._backlog.clear()
+    async def _start(self, parameters: RTCRtpSendParameters) -> None:
+        """Begin: aiortc calls this once the transport is connected."""
+        rtc = self._sender
+        if self._agreed is not None:
+            return
+        transport = rtc.transport
+        self._agreed = negotiated(
+            parameters,
+            tag_bytes=srtp_tag_bytes(transport),
+            playout_delay_id=self._playout_delay_id,
+        )
+        ssrc, rtx_ssrc = rtc._ssrc, rtc._rtx_ssrc  # noqa: SLF001 - contract test
+        scratch = self._packing.scratch
+        self._outgoing = Outgoing(transport, scratch, ssrc=ssrc, rtx_ssrc=rtx_ssrc)
+        self._repair = Repair(
+            self._packing,
+            self._outgoing,
+            self._agreed.repair,
+            request_keyframe=self._request_keyframe,
+            tally=self.tally,
+        )
+        transport._register_rtp_sender(rtc, parameters)  # noqa: SLF001 - contract test
+
+    async def _finish(self) -> None:
+        """Say goodbye: aiortc calls this when the connection closes."""
+        self.stop()
+        if self._agreed is not None:
+            rtc = self._sender
+            rtc.transport._unregister_rtp_sender(rtc)  # noqa: SLF001 - contract test
+            await self._send_rtcp(goodbye(rtc._ssrc))  # noqa: SLF001
+
+    async def _get_stats(self) -> RTCStatsReport:
+        return statistics(self._sender, self.tally, self.report)
+
+    async def _hear(self, packet: AnyRtcpPacket) -> None:
+        """Take what the viewer says of our stream; aiortc calls this for each RTCP packet."""
+        feedback = read_feedback(packet, ssrc=self._sender._ssrc)  # noqa: SLF001
+        if feedback is None or self._outgoing is None:
+            return
+        self._reception.note_heard()
+        if self._is_paused:
+            self._is_paused = False
+            log.info("sender.resumed")
+            self._request_keyframe()
+        self._obey(feedback)
+
+    def _obey(self, feedback: Feedback) -> None:
+        for block in feedback.reports:
+            self._reception.note_report(
+                fraction_lost=block.fraction_lost,
+                packets_lost=block.packets_lost,
+                jitter=block.jitter,
+                lsr=block.lsr,
+                dlsr=block.dlsr,
+            )
+        if feedback.bandwidth_bps is not None:
+            self.bandwidth_bps = feedback.bandwidth_bps
+        if feedback.asks_keyframe:
+            self.tally.keyframes_asked += 1
+            self._request_keyframe()
+        if feedback.lost and self._repair is not None:
+            self._repair.answer(feedback.lost)
+
+    def _send_unsent(self, *, is_all: bool) -> None:
+        """Send what is left of a frame: all, or a burst, with the rest a little later."""
+        burst = 0
+        while self._unsent and self._outgoing is not None:
+            run, sequence_number = self._unsent[0]
+            burst += len(run.places)
+            if burst > MOST_PACKETS_AT_ONCE and burst > len(run.places) and not is_all:
+                self._timer = asyncio.get_running_loop().call_later(_BETWEEN_BURSTS_S, self._go_on)
+                return
+            self._unsent.popleft()
+            try:
+                self._outgoing.send(
+                    run, sequence_number=sequence_number, timestamp=self._unsent_timestamp
+                )
+            except (WireFull, OSError) as error:
+                self._start_again(error)
+            except ValueError as error:
+                log.warning("sender.cannot_encrypt", cause=str(error))
+                self._start_again(error)
+
+    def _go_on(self) -> None:
+        self._send_unsent(is_all=False)
+
+    def _start_again(self, error: Exception) -> None:
+        """Give up this frame and all that refer to it."""
+        log.debug("sender.frame_lost", cause=repr(error))
+        self._unsent.clear()
         self._needs_keyframe = True
-        log.debug("sender.behind", frames=MOST_FRAMES_WAITING)
         self._request_keyframe()
 
+    def _count(self, packed: PackedFrame) -> None:
+        tally = self.tally
+        if self._needs_keyframe:
+            tally.frames_dropped += 1
+            return
+        tally.frames += 1
+        tally.keyframes += packed.frame.is_keyframe
+        tally.bytes += len(packed.frame.data)
+        tally.packets += len(packed.payloads)
+        tally.payload_bytes += packed.payload_bytes
+        if tally.frames == 1:
+            self.first_frame_sent.set()
 
-def hear_keyframe_requests(sender: RTCRtpSender, request_keyframe: Callable[[], None]) -> None:
-    """Call `request_keyframe` for each PLI and FIR (RFC 4585, RFC 5104) that the viewer sends."""
-    handle = sender._handle_rtcp_packet  # noqa: SLF001 - contract test: test_contract.py
+    async def _send_report(self) -> None:
+        assert self._agreed is not None, "there is nothing to report before media may flow"
+        ntp = ntp_time(time.time_ns())
+        self._reception.note_sender_report(middle_of(ntp))
+        report = sender_report(
+            ssrc=self._sender._ssrc,  # noqa: SLF001
+            cname=self._agreed.cname,
+            ntp=ntp,
+            rtp_timestamp=self._timestamp_of(time.monotonic_ns() // 1_000),
+            packets=self.tally.packets,
+            payload_bytes=self.tally.payload_bytes,
+        )
+        await self._send_rtcp(report)
 
-    async def handle_and_tell(packet: AnyRtcpPacket) -> None:
-        if isinstance(packet, RtcpPsfbPacket) and packet.fmt in _KEYFRAME_REQUESTS:
-            request_keyframe()
-        await handle(packet)
+    async def _send_rtcp(self, data: bytes) -> None:
+        try:
+            await self._sender.transport._send_rtp(data)  # noqa: SLF001 - contract test
+        except (ConnectionError, OSError):
+            log.debug("sender.report_lost")
 
-    sender._handle_rtcp_packet = handle_and_tell  # type: ignore[method-assign]  # noqa: SLF001
+    def _ask_whether_anybody_is_there(self) -> None:
+        """Send something to report on: who gets nothing for 8 s, reports nothing from then on."""
+        if self._outgoing is None or self._agreed is None:
+            return
+        probe = padding_packet(self._agreed.media, sent_at_s=time.time())
+        number, self._next = self._next, self._next + 1
+        now_us = time.monotonic_ns() // 1_000
+        try:
+            self._outgoing.send(
+                probe, sequence_number=number & _16_BITS, timestamp=self._timestamp_of(now_us)
+            )
+        except (WireFull, OSError, ValueError):
+            log.debug("sender.probe_lost")
 
+    def _timestamp_of(self, pts_us: int) -> int:
+        """Count in 1/90,000 s from a random origin (RFC 6184, section 5.1)."""
+        return self._timestamp_origin + pts_us * 9 // 100 & _32_BITS
 
-def _packet(frame: EncodedFrame) -> "Packet[Any]":
-    packet = Packet(frame.data)
-    packet.pts = frame.pts_us
-    packet.time_base = MICROSECONDS
-    packet.is_keyframe = frame.is_keyframe
-    return packet
+    @property
+    def _sender(self) -> RTCRtpSender:
+        assert self._rtc is not None, "add_to comes first"
+        return self._rtc

@@ -29,9 +29,9 @@ from camagent.signaling.messages import (
     SignalIce,
 )
 from camagent.webrtc.ice import usable_servers
-from camagent.webrtc.peer import IcePolicy, Peer, Traffic, open_peer
+from camagent.webrtc.peer import Peer, PeerOptions, open_peer
 from camagent.webrtc.sdp import read_offer
-from camagent.webrtc.sender import ViewerTrack, hear_keyframe_requests
+from camagent.webrtc.sending import Sender
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +102,6 @@ class Ledger:
     started_at_s: float = field(default_factory=time.monotonic)
     reached_ms: dict[str, int] = field(default_factory=dict)
     pair_type: str | None = None
-    traffic: Traffic = field(default_factory=Traffic)
 
     def note(self, stage: str) -> None:
         """Note how many milliseconds after the watch_request `stage` was reached, if it is new."""
@@ -116,7 +115,7 @@ class Ledger:
 class Session:
     """One viewer and its peer connection. `run` is its whole life; the rest may be called any time.
 
-    `send` takes messages for the viewer.
+    `sender` sends its video, and is this session's alone; `send` takes messages for the viewer.
     """
 
     def __init__(
@@ -124,16 +123,17 @@ class Session:
         session_id: str,
         *,
         ice_servers: tuple[IceServer, ...],
-        policy: IcePolicy,
+        options: PeerOptions,
         limits: SessionLimits,
         camera: Camera,
+        sender: Sender,
         send: Callable[[FromDevice], None],
     ) -> None:
         self.session_id = session_id
         self.ledger = Ledger()
-        self.track = ViewerTrack(camera.hub.request_keyframe)
+        self.sender = sender
         self._ice_servers = ice_servers
-        self._policy = policy
+        self._options = options
         self._limits = limits
         self._camera = camera
         self._send = send
@@ -195,8 +195,7 @@ class Session:
 
     async def _serve(self) -> None:
         servers = usable_servers(self._ice_servers)
-        async with open_peer(ice_servers=servers, policy=self._policy, track=self.track) as peer:
-            hear_keyframe_requests(peer.sender, self._camera.hub.request_keyframe)
+        async with open_peer(self.sender, ice_servers=servers, options=self._options) as peer:
             self._enter(SessionState.CONNECTING)
             try:
                 async with asyncio.TaskGroup() as tasks:
@@ -209,7 +208,6 @@ class Session:
                     await self._stream(peer)
             finally:
                 self._enter(SessionState.ENDING)
-                self.ledger.traffic = await peer.traffic()
 
     async def _await_offer(self) -> str:
         deadline_s = self._limits.offer_deadline_s
@@ -236,8 +234,12 @@ class Session:
             self.take_candidate(None)
         self._enter(SessionState.ICE_GATHERING)
 
-    async def _pass_candidates(self, peer: Peer) -> NoReturn:
-        while True:
+    async def _pass_candidates(self, peer: Peer) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "it is one"
+        # Before Python 3.12 wait_for, which aioice asks for names with, loses a cancellation that
+        # comes as the name is given up: this would go on, and the session never end.
+        while not task.cancelling():
             candidate = await self._candidates.get()
             try:
                 await peer.add_candidate(candidate)
@@ -247,16 +249,17 @@ class Session:
     async def _stream(self, peer: Peer) -> None:
         self._enter(SessionState.CONNECTED)
         self.ledger.pair_type = peer.pair_type()
-        with self._camera.hub.subscribed(self.track):
+        with self._camera.hub.subscribed(self.sender):
             try:
                 async with asyncio.timeout(self._limits.longest_s), asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._note_first_frame())
+                    tasks.create_task(self.sender.run())
                     await peer.lost()
             except TimeoutError as error:
                 raise SessionTooLong(f"{self._limits.longest_s:g} s are over") from error
 
     async def _note_first_frame(self) -> None:
-        await self.track.first_frame_taken.wait()
+        await self.sender.first_frame_sent.wait()
         self._enter(SessionState.STREAMING)
 
     async def _hear_of_the_end(self) -> NoReturn:

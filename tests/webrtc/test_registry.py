@@ -19,6 +19,7 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from camagent.signaling.router import Router
+from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
 from tests.support import running, until
@@ -33,7 +34,7 @@ class House:
         self.changes = 0
         settings: dict[str, Any] = {
             "max_viewers": 8,
-            "policy": "all",
+            "options": PeerOptions(),
             "limits": SessionLimits(),
             "grace_s": 30.0,
         }

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camagent.errors import NegotiationFailed
-from camagent.webrtc.sdp import read_offer
+from camagent.webrtc.sdp import read_offer, with_extension, with_level
 
 SESSION = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 TRANSPORT = (
@@ -106,6 +106,36 @@ def test_the_first_section_with_h264_is_taken() -> None:
     other = VIDEO.replace("a=mid:1", "a=mid:5").replace(H264, "")
 
     assert read_offer(SESSION + other + VIDEO).video.mid == "1"
+
+
+@pytest.mark.parametrize(
+    ("line", "extension_id"),
+    [
+        ("a=extmap:7 urn:x", 7),
+        ("a=extmap:14/recvonly urn:x with attributes", 14),
+        ("a=extmap:7/sendonly urn:x", None),
+        ("a=extmap:15 urn:x", None),
+        ("a=extmap:0 urn:x", None),
+        ("a=extmap:7 urn:xy", None),
+        (f"a=extmap:{'9' * 5000} urn:x", None),
+        ("a=extmap: urn:x", None),
+    ],
+)
+def test_a_header_extension_is_found(line: str, extension_id: int | None) -> None:
+    """If the viewer takes it, under an id that fits."""
+    assert read_offer(f"{SESSION}{VIDEO}{line}\r\n").extension_id("urn:x") == extension_id
+
+
+def test_the_answer_names_the_level_that_is_sent() -> None:
+    """Of the profile nothing changes."""
+    answer = with_level(SESSION + VIDEO, "4.0")
+    assert "profile-level-id=42e028\r\n" in answer
+    assert with_level(answer, "3.1") == SESSION + VIDEO
+
+
+def test_an_extension_is_accepted_in_the_last_section() -> None:
+    """Which is the only one."""
+    assert with_extension(SESSION + VIDEO, 7, "urn:x").endswith(f"{H264}a=extmap:7 urn:x\r\n")
 
 
 @given(st.text())

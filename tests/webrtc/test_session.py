@@ -19,6 +19,9 @@ from camagent.errors import (
 from camagent.media.frame import Encoding
 from camagent.media.timestamp import read_timestamp
 from camagent.signaling.messages import IceCandidate
+from camagent.webrtc.packing import Packing
+from camagent.webrtc.peer import PeerOptions
+from camagent.webrtc.sender import VideoSender
 from camagent.webrtc.session import Session, SessionLimits, SessionState
 from tests.support import DEADLINE_S, until
 from tests.webrtc.viewers import (
@@ -36,9 +39,10 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
     return Session(
         "s",
         ice_servers=(),
-        policy="all",
+        options=PeerOptions(),
         limits=SessionLimits(**limits),
         camera=capture,
+        sender=VideoSender(Packing(), capture.hub.request_keyframe),
         send=outbox.send,
     )
 
@@ -105,8 +109,8 @@ async def test_every_stage_is_in_the_ledger() -> None:
     ]
     times = list(session.ledger.reached_ms.values())
     assert times == sorted(times)
-    assert session.ledger.traffic.bytes > 0
-    assert session.track.keyframes >= 1
+    assert session.sender.tally.payload_bytes > 0
+    assert session.sender.tally.keyframes >= 1
 
 
 async def test_candidates_flow_both_ways() -> None:

@@ -1,4 +1,4 @@
-"""What one viewer gets of the shared stream."""
+"""What one viewer gets of the shared stream by aiortc's own sender."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from camagent.media.frame import EncodedFrame
-from camagent.webrtc.sender import MOST_FRAMES_WAITING, ViewerTrack
+from camagent.webrtc.stock import MOST_FRAMES_WAITING, StockSender
 
 FRAME_US = 33_333
 
@@ -27,22 +27,22 @@ def frame(number: int, *, is_keyframe: bool = False) -> EncodedFrame:
 
 async def test_a_viewer_starts_at_a_keyframe() -> None:
     """What comes before the first keyframe cannot be decoded and is not sent."""
-    track = ViewerTrack(Requests())
-    track.take(frame(0))
-    track.take(frame(1, is_keyframe=True))
-    track.take(frame(2))
+    sender = StockSender(Requests())
+    sender.take(frame(0))
+    sender.take(frame(1, is_keyframe=True))
+    sender.take(frame(2))
 
-    assert (await track.recv()).pts == FRAME_US
-    assert (await track.recv()).pts == 2 * FRAME_US
-    assert track.frames_dropped == 1
+    assert (await sender.next_packet()).pts == FRAME_US
+    assert (await sender.next_packet()).pts == 2 * FRAME_US
+    assert sender.tally.frames_dropped == 1
 
 
 async def test_a_packet_carries_time_and_kind() -> None:
     """A packet has the frame's bytes, its time in microseconds, and whether it is a keyframe."""
-    track = ViewerTrack(Requests())
-    track.take(frame(3, is_keyframe=True))
+    sender = StockSender(Requests())
+    sender.take(frame(3, is_keyframe=True))
 
-    packet = await track.recv()
+    packet = await sender.next_packet()
 
     assert bytes(packet) == b"\x00\x00\x00\x01frame"
     assert packet.pts is not None
@@ -54,23 +54,23 @@ async def test_a_packet_carries_time_and_kind() -> None:
 async def test_a_viewer_far_behind_starts_again_at_a_keyframe() -> None:
     """Nothing is taken out of the middle of a group of pictures, and nobody waits."""
     requests = Requests()
-    track = ViewerTrack(requests)
-    track.take(frame(0, is_keyframe=True))
+    sender = StockSender(requests)
+    sender.take(frame(0, is_keyframe=True))
     for number in range(1, MOST_FRAMES_WAITING + 10):
-        track.take(frame(number))
+        sender.take(frame(number))
     assert requests.count == 1
-    track.take(frame(100, is_keyframe=True))
+    sender.take(frame(100, is_keyframe=True))
 
-    assert (await track.recv()).pts == 100 * FRAME_US
-    assert track.frames_dropped == MOST_FRAMES_WAITING + 10
+    assert (await sender.next_packet()).pts == 100 * FRAME_US
+    assert sender.tally.frames_dropped == MOST_FRAMES_WAITING + 10
 
 
 async def test_stopping_wakes_who_waits() -> None:
     """A sender that waits for the next frame hears of the end."""
-    track = ViewerTrack(Requests())
-    waiting = asyncio.ensure_future(track.recv())
+    sender = StockSender(Requests())
+    waiting = asyncio.ensure_future(sender.next_packet())
     await asyncio.sleep(0)
-    track.stop()
+    sender.stop()
 
     with pytest.raises(MediaStreamError):
         await waiting

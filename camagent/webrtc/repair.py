@@ -1,0 +1,77 @@
+"""Sends one viewer again what it lost, as a stream of its own (RFC 4588)."""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from camagent.webrtc.layout import HeaderPlan, lay_out
+from camagent.webrtc.outgoing import Outgoing
+from camagent.webrtc.packing import Packing
+from camagent.webrtc.retransmission import Resend, Retransmissions, SentFrame
+from camagent.webrtc.sending import Tally
+from camagent.webrtc.wire import WireFull
+
+_16_BITS = 0xFFFF
+
+
+class Repair:
+    """Answers NACKs from the history that all viewers share, or asks for a keyframe instead.
+
+    `plan` is None for a viewer that takes no retransmissions.
+    """
+
+    def __init__(
+        self,
+        packing: Packing,
+        outgoing: Outgoing,
+        plan: HeaderPlan | None,
+        *,
+        request_keyframe: Callable[[], None],
+        tally: Tally,
+    ) -> None:
+        self._packing = packing
+        self._outgoing = outgoing
+        self._plan = plan
+        self._request_keyframe = request_keyframe
+        self._tally = tally
+        self._retransmissions = Retransmissions(now_s=time.monotonic)
+        self._next = secrets.randbelow(1 << 15)
+
+    def note_sent(self, sent: SentFrame, *, size_bytes: int) -> None:
+        """Remember a frame that goes out."""
+        self._retransmissions.note_sent(sent, size_bytes=size_bytes)
+
+    def answer(self, lost: Sequence[int]) -> None:
+        """Send again the packets with these sequence numbers, as far as that makes sense."""
+        if self._plan is None:
+            self._request_keyframe()
+            return
+        for resend in self._retransmissions.choose(lost):
+            if self._retransmissions.is_spent:
+                self._request_keyframe()
+                return
+            try:
+                self._resend(resend, self._plan)
+            except (WireFull, OSError, ValueError):
+                # They are asked for again, or the picture is.
+                return
+
+    def _resend(self, resend: Resend, plan: HeaderPlan) -> None:
+        packed = self._packing.find(resend.sent.number)
+        if packed is None:
+            self._request_keyframe()
+            return
+        # Each behind the sequence number that it had (RFC 4588, section 4).
+        payloads = [
+            (resend.sent.first + index & _16_BITS).to_bytes(2) + packed.payloads[index]
+            for index in resend.indices
+        ]
+        is_last = resend.indices[-1] == len(packed.payloads) - 1
+        marked = len(payloads) - 1 if is_last else None
+        for run in lay_out(payloads, plan, sent_at_s=time.time(), marked=marked):
+            number, self._next = self._next, self._next + len(run.places)
+            self._retransmissions.note_resent(len(run.data))
+            self._outgoing.resend(
+                run, sequence_number=number & _16_BITS, timestamp=resend.sent.timestamp
+            )
+            self._tally.packets_resent += len(run.places)

@@ -1,0 +1,66 @@
+"""What a session needs of whatever sends its video, and how that counts what it sent."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import NoReturn, Protocol
+
+from aiortc import RTCPeerConnection, RTCRtpTransceiver
+
+from camagent.media.frame import EncodedFrame
+from camagent.webrtc.reception import Report
+
+
+@dataclass
+class Tally:
+    """What one viewer was sent.
+
+    Attributes:
+        frames: H.264 access units, keyframes among them; `bytes` is their size.
+        frames_dropped: kept from the viewer, who waits for a keyframe.
+        packets, payload_bytes: RTP as sender reports count it, retransmissions apart.
+        packets_resent: retransmissions.
+        keyframes_asked: PLI and FIR (RFC 4585, RFC 5104) that came.
+    """
+
+    frames: int = 0
+    keyframes: int = 0
+    frames_dropped: int = 0
+    bytes: int = 0
+    packets: int = 0
+    payload_bytes: int = 0
+    packets_resent: int = 0
+    keyframes_asked: int = 0
+
+
+class Sender(Protocol):
+    """One viewer's video: a subscriber of the hub on one side, RTP on the other."""
+
+    tally: Tally
+    first_frame_sent: asyncio.Event
+
+    @property
+    def report(self) -> Report | None:
+        """What the viewer reported last."""
+
+    @property
+    def bandwidth_bps(self) -> int | None:
+        """The most that the viewer can receive, as it estimated last (goog-remb)."""
+
+    def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
+        """Add the video to a new peer connection, to be sent only."""
+
+    def agree_playout_delay(self, extension_id: int) -> bool:
+        """Send the header extension that asks to show pictures at once; false if it cannot."""
+
+    def take(self, frame: EncodedFrame) -> None:
+        """Send or drop `frame`; never block, never raise."""
+
+    async def run(self) -> NoReturn:
+        """Report to the viewer while it is connected.
+
+        Raises:
+            ViewerLost: the viewer has not reported for long.
+        """
+
+    def stop(self) -> None:
+        """Send nothing more."""

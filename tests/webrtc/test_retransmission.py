@@ -1,0 +1,90 @@
+"""Which lost packets are sent again."""
+
+from camagent.webrtc.packing import MOST_FRAMES_KEPT
+from camagent.webrtc.retransmission import Retransmissions, SentFrame
+
+
+class Clock:
+    """A monotonic clock that tests wind."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def after_frames(count: int, *, first: int = 1_000, clock: Clock | None = None) -> Retransmissions:
+    """Give the state after `count` frames of ten packets and 10 kB."""
+    retransmissions = Retransmissions(now_s=clock or Clock())
+    for number in range(count):
+        sent = SentFrame(first + 10 * number, 10, number, timestamp=3_000 * number)
+        retransmissions.note_sent(sent, size_bytes=10_000)
+    return retransmissions
+
+
+def chosen(retransmissions: Retransmissions, *lost: int) -> list[tuple[int, tuple[int, ...]]]:
+    return [(one.sent.number, one.indices) for one in retransmissions.choose(lost)]
+
+
+def test_a_number_is_found_in_its_frame() -> None:
+    """Packets are named by frame and place, in order, those of one frame together."""
+    assert chosen(after_frames(3), 1_000, 1_019, 1_015, 1_029) == [
+        (0, (0,)),
+        (1, (5, 9)),
+        (2, (9,)),
+    ]
+
+
+def test_numbers_wrap() -> None:
+    """After 65,535 comes 0."""
+    wrapped = after_frames(3, first=65_530)
+    assert chosen(wrapped, 65_535, 0, 4) == [(0, (5, 6)), (1, (0,))]
+
+
+def test_what_was_never_sent_is_left_out() -> None:
+    """Neither numbers to come nor those from before the first, nor any before anything was sent."""
+    assert chosen(after_frames(3), 999, 1_030, 40_000, 65_535) == []
+    assert chosen(after_frames(0), 0, 1) == []
+
+
+def test_what_is_too_old_is_left_out() -> None:
+    """The history has a bound."""
+    retransmissions = after_frames(MOST_FRAMES_KEPT + 5)
+    assert chosen(retransmissions, 1_049, 1_050) == [(5, (0,))]
+
+
+def test_a_number_goes_out_again_after_60_ms_only() -> None:
+    """A retransmission takes a round trip; asking again meanwhile changes nothing."""
+    clock = Clock()
+    retransmissions = after_frames(1, clock=clock)
+    assert chosen(retransmissions, 1_003)
+    clock.now_s += 0.05
+    assert chosen(retransmissions, 1_003, 1_004) == [(0, (4,))]
+    clock.now_s += 0.02
+    assert chosen(retransmissions, 1_003) == [(0, (3,))]
+
+
+def test_a_flood_is_not_looked_at() -> None:
+    """Of thousands of numbers at once only the first few hundred are; a moment later again."""
+    clock = Clock()
+    retransmissions = after_frames(60, clock=clock)
+    flood = range(1_000, 1_600)
+    assert sum(len(one.indices) for one in retransmissions.choose(flood)) == 512
+    assert retransmissions.choose(range(1_590, 1_600)) == []
+    clock.now_s += 0.1
+    assert retransmissions.choose(range(1_590, 1_600))
+
+
+def test_a_quarter_may_be_sent_again() -> None:
+    """What is saved up has a bound, what is sent again is taken from it, what is sent adds to it."""
+    retransmissions = after_frames(1_000)
+    retransmissions.note_resent(63_999)
+    assert not retransmissions.is_spent
+    retransmissions.note_resent(10_001)
+    assert retransmissions.is_spent
+    for number in range(4):
+        assert retransmissions.is_spent
+        sent = SentFrame(20_000 + 10 * number, 10, 2_000 + number, timestamp=0)
+        retransmissions.note_sent(sent, size_bytes=10_001)
+    assert not retransmissions.is_spent
