@@ -13,7 +13,7 @@ from tests.rig.machine import Machine, booted
 from tests.rig.rig import Rig
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def pi_rig() -> str:
     """Give the rig's script."""
     script = os.environ.get("PI_RIG")

@@ -55,8 +55,8 @@ def now_us() -> float:
 
 
 @asynccontextmanager
-async def watched(stall_after_s: float = 3.0) -> AsyncIterator[tuple[Capture, Taker]]:
-    """Hold a capture that somebody watches, at 720p30."""
+async def captured() -> AsyncIterator[Capture]:
+    """Hold a capture at 720p30 that nobody watches yet."""
     options = EncoderOptions(
         width_px=1280,
         height_px=720,
@@ -68,18 +68,24 @@ async def watched(stall_after_s: float = 3.0) -> AsyncIterator[tuple[Capture, Ta
         PiCamera(options),
         linger_s=0.0,
         is_always_on=False,
-        stall_after_s=stall_after_s,
         retry_delays=lambda: itertools.repeat(0.1),
     )
-    taker = Taker()
+    capture.set_bitrate(TARGETS_BPS[-1])
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(capture.run())
-        capture.set_bitrate(TARGETS_BPS[-1])
+        yield capture
+        await until(lambda: capture.state is CaptureState.IDLE)
+        running.cancel()
+
+
+@asynccontextmanager
+async def watched() -> AsyncIterator[tuple[Capture, Taker]]:
+    """Hold a capture that somebody watches, and has watched for a while."""
+    taker = Taker()
+    async with captured() as capture:
         with capture.watched(), capture.hub.subscribed(taker):
             await taker.more(WARM_UP_FRAMES)
             yield capture, taker
-        await until(lambda: capture.state is CaptureState.IDLE)
-        running.cancel()
 
 
 async def delay() -> Any:
@@ -178,30 +184,20 @@ async def recovery() -> Any:
 async def cycles() -> Any:
     """Open the camera with both rungs and close it, again and again; what is left behind?"""
     left = []
-    options = EncoderOptions(
-        width_px=1280,
-        height_px=720,
-        frames_per_second=30,
-        bitrate_bps=TARGETS_BPS[-1],
-        keyframe_interval_s=60,
-    )
-    source = PiCamera(options)
-    for _ in range(CYCLES):
-        await asyncio.to_thread(open_and_close, source)
-        left.append([*threads_and_files(), resident_mb()])
+    async with captured() as capture:
+        for _ in range(CYCLES):
+            await watch_both(capture)
+            left.append([*threads_and_files(), resident_mb()])
     return {"settled": left[SETTLED_AFTER_CYCLES - 1], "last": left[-1], "all": left[9::10]}
 
 
-def open_and_close(source: PiCamera) -> None:
-    came = threading.Semaphore(0)
-    low_came = threading.Semaphore(0)
-    with (
-        source.opened(lambda _frame: came.release()) as stream,
-        stream.low_rung(lambda _frame: low_came.release()),
-    ):
-        for wanted in (came, low_came):
-            for _ in range(3):
-                assert wanted.acquire(timeout=10)
+async def watch_both(capture: Capture) -> None:
+    """Watch until a few frames of each rung came and the camera is closed again."""
+    main, low = Taker(), Taker()
+    with capture.watched(), capture.hub.subscribed(main), capture.low.hub.subscribed(low):
+        await low.more(3)
+        await main.more(3)
+    await until(lambda: capture.state is CaptureState.IDLE)
 
 
 def threads_and_files() -> tuple[int, int]:

@@ -1,6 +1,8 @@
 """A Raspberry Pi without a Raspberry Pi, one program at a time: the real picamera2 on a camera of software."""
 
 import contextlib
+import fcntl
+import functools
 import json
 import os
 import re
@@ -16,6 +18,13 @@ import psutil
 
 _TESTS = Path(__file__).parents[1]
 _INSIDE = "/mnt/host"
+_FOR_INSIDE = (
+    "picamera2_behaviours.py",
+    "rig/failures.py",
+    "rig/figures.py",
+    "rig/scenarios.py",
+    "rig/supervisor.py",
+)
 _PACKAGES = "/opt/camagent-site"
 _DEADLINE_S = 120
 _CAMERA_LIST = "/usr/local/share/libcamera/pipeline/virtual/virtual.yaml"
@@ -50,24 +59,19 @@ class Rig:
 
     @classmethod
     def prepared(cls, script: str, folder: Path) -> Self:
-        """Give the rig, with this source tree inside."""
+        """Give the rig, with this source tree inside, and what that needs."""
+        _install_dependencies(script)
         shutil.copytree(
             _TESTS.parent / "camagent",
             folder / "camagent",
             ignore=shutil.ignore_patterns("__pycache__"),
         )
-        for name in (
-            "rig/scenarios.py",
-            "rig/figures.py",
-            "rig/supervisor.py",
-            "picamera2_behaviours.py",
-        ):
+        for name in _FOR_INSIDE:
             shutil.copy(_TESTS / name, folder)
         rig = cls(script, folder)
         for name in ("camera-fault", "encoder-fault"):
             (folder / name).write_text("")
         rig.connect_camera(is_connected=True)
-        rig._install("structlog")
         return rig
 
     def run(
@@ -82,9 +86,10 @@ class Rig:
         """Run a function of `script` with the rig's Python; give what it returned."""
         self.set_encoder_fault(encoder_fault)
         self.set_camera_fault("")
-        answer = self._call(
-            ["python", "-B", f"{_INSIDE}/{script}", scenario],
+        answer = _call(
+            [self.script, "python", "-B", f"{_INSIDE}/{script}", scenario],
             deadline_s=deadline_s,
+            PI_RIG_BIND=str(self.folder),
             **_environment(platform),
         )
         assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -92,7 +97,7 @@ class Rig:
 
     def connect_camera(self, *, is_connected: bool) -> None:
         """Show the camera to agents that start from now on, or hide it."""
-        listed = Path(self._call(["root"]).stdout.strip() + _CAMERA_LIST).read_text()
+        listed = Path(f"{_root(self.script)}{_CAMERA_LIST}").read_text()
         (self.folder / "cameras").write_text(listed if is_connected else "")
 
     def set_neighbour(self, *, has_camera: bool) -> None:
@@ -115,21 +120,6 @@ class Rig:
         """Give what was set on the chip's encoder, one line each."""
         return (self.folder / "video11.log").read_text()
 
-    def install_agent(self) -> None:
-        """Install what the agent needs beyond what the rig has, for the rig's own Python."""
-        project = tomllib.loads((_TESTS.parent / "pyproject.toml").read_text())["project"]
-        pip = ["exec", "env", f"PYTHONPATH={_PACKAGES}", "/opt/venv/bin/pip", "install"]
-        quietly = ["--quiet", "--disable-pip-version-check"]
-        plan = self._call([*pip, *quietly, "--dry-run", "--report", "-", *project["dependencies"]])
-        assert plan.returncode == 0, plan.stderr
-        missing = [
-            f"{found['metadata']['name']}=={found['metadata']['version']}"
-            for found in json.loads(plan.stdout)["install"]
-        ]
-        if missing:
-            answer = self._call([*pip, *quietly, "--no-deps", "--target", _PACKAGES, *missing])
-            assert answer.returncode == 0, answer.stderr
-
     @contextlib.contextmanager
     def agent(self, *options: str, platform: str) -> Iterator[SupervisedAgent]:
         """Hold an agent that runs inside the rig, on this machine's network, as a service does."""
@@ -150,26 +140,52 @@ class Rig:
                         child.terminate()
             shell.wait(timeout=_DEADLINE_S)
 
-    def _install(self, package: str) -> None:
-        """Install a package beside the rig's own, unless it is there."""
-        if self._call(["exec", "test", "-d", f"{_PACKAGES}/{package}"]).returncode == 0:
-            return
-        pip = ["exec", "/opt/venv/bin/pip", "install", "--quiet", "--no-deps"]
-        answer = self._call([*pip, "--target", _PACKAGES, package])
-        assert answer.returncode == 0, answer.stderr
 
-    def _call(
-        self, words: list[str], *, deadline_s: float = _DEADLINE_S, **settings: str
-    ) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | settings | {"PI_RIG_BIND": str(self.folder)}
-        return subprocess.run(
-            [self.script, *words],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=deadline_s,
-            check=False,
-        )
+@functools.cache
+def _install_dependencies(script: str) -> None:
+    """Install what the agent needs beyond what the rig has, for the rig's own Python."""
+    project = tomllib.loads((_TESTS.parent / "pyproject.toml").read_text())["project"]
+    pip = [script, "exec", "env", f"PYTHONPATH={_PACKAGES}", "/opt/venv/bin/pip", "install"]
+    quietly = ["--quiet", "--disable-pip-version-check"]
+    with _alone_in(_root(script)):
+        plan = _call([*pip, *quietly, "--dry-run", "--report", "-", *project["dependencies"]])
+        assert plan.returncode == 0, plan.stderr
+        missing = [
+            f"{found['metadata']['name']}=={found['metadata']['version']}"
+            for found in json.loads(plan.stdout)["install"]
+        ]
+        if missing:
+            answer = _call([*pip, *quietly, "--no-deps", "--target", _PACKAGES, *missing])
+            assert answer.returncode == 0, answer.stderr
+
+
+@functools.cache
+def _root(script: str) -> Path:
+    return Path(_call([script, "root"]).stdout.strip())
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other test processes out while the block runs."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _call(
+    words: list[str], *, deadline_s: float = _DEADLINE_S, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=deadline_s,
+        check=False,
+    )
 
 
 def _environment(platform: str) -> dict[str, str]:

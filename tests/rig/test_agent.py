@@ -56,7 +56,6 @@ class House:
 @asynccontextmanager
 async def house(rig: Rig, address: str, platform: str) -> AsyncIterator[House]:
     """Hold a house whose agent runs as on a Pi 4 (vc4) or a Pi 5 (pisp)."""
-    rig.install_agent()
     async with relay(rig.folder) as built:
         options = [f"--device-id={DEVICE_ID}", f"--server-url=ws://127.0.0.1:{built.port}"]
         with rig.agent(*options, "--log-level=debug", platform=platform) as agent:
@@ -128,8 +127,8 @@ async def test_a_camera_that_was_busy_is_watched(rig: Rig, own_address: str, pla
     rig.set_neighbour(has_camera=True)
     rig.set_encoder_fault(_BUSY_ENCODER[platform])
     async with house(rig, own_address, platform) as built, built.page() as page:
-        await until_told(page, "does another program use it?")
-        await built.until_presence_says("error", "does another program use it?")
+        await until_told(page, "the Pi camera cannot be opened")
+        await built.until_presence_says("error", "the Pi camera cannot be opened")
         rig.set_neighbour(has_camera=False)
         await page.until("watchState", "streaming", deadline_s=_HEALING_DEADLINE_S)
         await page.until_it_moves()

@@ -12,9 +12,9 @@ import pytest
 from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, relay, watching
 from tests.rig.machine import ROOT, Machine, booted
-from tests.rig.test_service import until_online
+from tests.rig.serving import until_online
 
-pytestmark = pytest.mark.rig
+pytestmark = [pytest.mark.rig, pytest.mark.xdist_group("machine")]
 
 _FOLDER = "/boot/firmware"
 
