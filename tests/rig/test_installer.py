@@ -9,7 +9,7 @@ from tests.end_to_end.house import DEVICE_ID, free_port, relay
 from tests.rig.machine import SOURCE, Machine
 from tests.rig.serving import install, installed, until_online, until_watched_again, watched
 
-pytestmark = [pytest.mark.rig, pytest.mark.xdist_group("machine")]
+pytestmark = [pytest.mark.rig, pytest.mark.machine]
 
 RELAY = "camagent-relay.service"
 
@@ -91,7 +91,7 @@ async def test_uninstalling_leaves_the_settings_at_most(machine: Machine, tmp_pa
     look = "find /etc /opt /usr/local /var/lib /run -path '*camagent*' -not -path '*.d*'"
     before = set(machine.sh(look).split())
     async with installed(machine, tmp_path):
-        machine.sh(f"{SOURCE}/systemd/uninstall.sh")
+        await machine.run(f"{SOURCE}/systemd/uninstall.sh")
 
     kept = {"/etc/camagent", "/etc/camagent/camagent.env"}
     assert set(machine.sh(look).split()) - before == kept
