@@ -1,7 +1,6 @@
 """A Raspberry Pi without a Raspberry Pi, one program at a time: the real picamera2 on a camera of software."""
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -18,6 +17,7 @@ import psutil
 
 _TESTS = Path(__file__).parents[1]
 _INSIDE = "/mnt/host"
+_SUPERVISOR = f"{_INSIDE}/supervisor.py"
 _FOR_INSIDE = (
     "picamera2_behaviours.py",
     "rig/failures.py",
@@ -42,7 +42,7 @@ class SupervisedAgent:
 
     @property
     def ends(self) -> list[int]:
-        """The exit statuses of those that ended and were started again."""
+        """The exit statuses of those that ended, in order."""
         return [int(status) for status in re.findall("the agent ended with (-?\\d+)", self.log())]
 
     def count(self, event: str) -> int:
@@ -126,7 +126,7 @@ class Rig:
         path = self.folder / "agent.log"
         with path.open("w") as log:
             shell = psutil.Popen(
-                [self.script, "python", "-B", f"{_INSIDE}/supervisor.py", *options],
+                [self.script, "python", "-B", _SUPERVISOR, *options],
                 env=os.environ | {"PI_RIG_BIND": str(self.folder)} | _environment(platform),
                 stdout=log,
                 stderr=log,
@@ -136,7 +136,8 @@ class Rig:
         finally:
             for child in shell.children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if any("supervisor.py" in word for word in child.cmdline()):
+                    # Neither those that lead to it nor the agent, which has its word after that.
+                    if child.cmdline()[3:4] == [_SUPERVISOR]:
                         child.terminate()
             shell.wait(timeout=_DEADLINE_S)
 
@@ -147,32 +148,20 @@ def _install_dependencies(script: str) -> None:
     project = tomllib.loads((_TESTS.parent / "pyproject.toml").read_text())["project"]
     pip = [script, "exec", "env", f"PYTHONPATH={_PACKAGES}", "/opt/venv/bin/pip", "install"]
     quietly = ["--quiet", "--disable-pip-version-check"]
-    with _alone_in(_root(script)):
-        plan = _call([*pip, *quietly, "--dry-run", "--report", "-", *project["dependencies"]])
-        assert plan.returncode == 0, plan.stderr
-        missing = [
-            f"{found['metadata']['name']}=={found['metadata']['version']}"
-            for found in json.loads(plan.stdout)["install"]
-        ]
-        if missing:
-            answer = _call([*pip, *quietly, "--no-deps", "--target", _PACKAGES, *missing])
-            assert answer.returncode == 0, answer.stderr
+    plan = _call([*pip, *quietly, "--dry-run", "--report", "-", *project["dependencies"]])
+    assert plan.returncode == 0, plan.stderr
+    missing = [
+        f"{found['metadata']['name']}=={found['metadata']['version']}"
+        for found in json.loads(plan.stdout)["install"]
+    ]
+    if missing:
+        answer = _call([*pip, *quietly, "--no-deps", "--target", _PACKAGES, *missing])
+        assert answer.returncode == 0, answer.stderr
 
 
 @functools.cache
 def _root(script: str) -> Path:
     return Path(_call([script, "root"]).stdout.strip())
-
-
-@contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other test processes out while the block runs."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _call(
