@@ -142,12 +142,14 @@ def main() -> None:
             "camera: skipped, for PI_RIG is not set: it has to name the Raspberry Pi rig's script"
         )
         return
+    load = os.getloadavg()[0]
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         rig = Rig.prepared(script, Path(folder))
         for measure in (_delay, _keyframes, _bitrate, _two_rungs, _recovery, _cycles):
             for platform in _PATHS:
                 figures += measure(rig, platform)
+    print(f"load of this machine before: {load:.1f}; what else runs shows in every delay")
     report("camera", figures, packages=("av",))
 
 
