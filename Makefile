@@ -1,6 +1,7 @@
 # make demo        relay, agent and viewer page on this machine: prints one URL to open
 # make test        every test that needs no Raspberry Pi rig
-# make test-rig    tests with the real picamera2 in the rig that PI_RIG names
+# make test-rig    tests with the real picamera2 in the rig that PI_RIG names; test-rig-machine those
+#                  that boot it, test-rig-camera the others
 # make lint types  style and types
 # make wheels      whether every dependency has a wheel for a 64-bit Pi
 # make deb         the Debian package of the agent, in build/
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
 
-.PHONY: venv demo test test-rig lint types format wheels deb bench packages clean
+.PHONY: venv demo test test-rig test-rig-machine test-rig-camera lint types format wheels deb bench packages clean
 .DEFAULT_GOAL := demo
 
 venv: $(BIN)/.installed
@@ -37,8 +38,15 @@ demo: venv
 test: venv packages
 	$(BIN)/python -m pytest --ignore=tests/rig $(ARGS)
 
-test-rig: venv
-	$(BIN)/python -m pytest tests/rig $(ARGS)
+# Both halves wait more than they work, and the machine of the first is not in the second's way.
+test-rig: venv packages
+	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-rig-machine test-rig-camera
+
+test-rig-machine:
+	$(BIN)/python -m pytest tests/rig -m machine $(ARGS)
+
+test-rig-camera:
+	$(BIN)/python -m pytest tests/rig -m "not machine" $(ARGS)
 
 lint: venv
 	$(BIN)/ruff format --check .

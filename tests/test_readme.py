@@ -87,7 +87,7 @@ def test_every_event_that_it_explains_is_logged() -> None:
     """Who looks for a line of the log by README's word for it finds it."""
     sources = "".join(path.read_text() for path in ROOT.glob("camagent/**/*.py"))
     kinds = "|".join(sorted({event.partition(".")[0] for event in re.findall(_EVENT, sources)}))
-    events = set(re.findall(rf"(?:`|^ {{4}})((?:{kinds})\.[a-z_]{{3,}})", README, re.MULTILINE))
+    events = set(re.findall(rf"(?:`|^ {{4}})((?:{kinds})\.[a-z0-9_]{{3,}})", README, re.MULTILINE))
 
     assert "session.closed" in events
     assert {event for event in events if f'"{event}"' not in sources} == set()

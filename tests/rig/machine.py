@@ -39,6 +39,7 @@ class Machine:
 
     def __init__(self, script: str) -> None:
         self._script = script
+        self._seen = ""
 
     def sh(self, script: str, *, check: bool = True) -> str:
         """Run a shell script inside; give what it printed, errors included."""
@@ -96,9 +97,15 @@ class Machine:
 
     def journal(self, *matches: str, unit: str = UNIT) -> list[dict[str, Any]]:
         """Read the unit's entries of the journal, oldest first, those of this service alone."""
-        text = self.sh(f"journalctl -u {unit} -o json --no-pager {' '.join(matches)}")
+        words = " ".join((self._seen, *matches))
+        text = self.sh(f"journalctl -u {unit} -o json --no-pager {words}")
         entries = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         return [entry for entry in entries if entry.get("_SYSTEMD_UNIT") == unit]
+
+    def forget_journal(self) -> None:
+        """Leave out of what is read from now on what is in the journal already."""
+        cursor = self.sh("journalctl -n 0 --show-cursor").split("cursor: ")[1].strip()
+        self._seen = f"--after-cursor='{cursor}'"
 
     def messages(self, *matches: str) -> list[str]:
         """Read what the journal shows of the unit."""

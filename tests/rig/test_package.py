@@ -12,9 +12,9 @@ import pytest
 from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, relay, watching
 from tests.rig.machine import ROOT, Machine, booted
-from tests.rig.test_service import until_online
+from tests.rig.serving import until_online
 
-pytestmark = pytest.mark.rig
+pytestmark = [pytest.mark.rig, pytest.mark.machine]
 
 _FOLDER = "/boot/firmware"
 
@@ -52,13 +52,13 @@ async def test_the_package_alone_makes_a_camera(
 ) -> None:
     """Installed, configured, started: Chromium sees it; removed: settings stay; purged: nothing does."""
     async with relay(tmp_path) as house:
-        machine.sh("apt-get update -qq")
+        await machine.run("apt-get update -qq")
         told = await machine.run(f"apt-get install -y -qq {_FOLDER}/camagent_*_all.deb")
         assert "set CAMAGENT_DEVICE_ID and CAMAGENT_SERVER_URL in /etc/camagent" in told
         assert machine.property("ActiveState") == "inactive"
 
         env = settings(house.port).replace("\n", "\\n")
-        machine.sh(f"printf '{env}' > /etc/camagent/camagent.env; systemctl start camagent")
+        await machine.run(f"printf '{env}' > /etc/camagent/camagent.env; systemctl start camagent")
         await until_online(house)
         async with chromium() as browser, watching(browser, own_address, house.port) as page:
             await page.until_first_frame()
