@@ -19,6 +19,7 @@ from av.container import InputContainer
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
+from camagent.media.holders import who_holds
 from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
 from camagent.media.software import SoftwareStream
@@ -172,14 +173,18 @@ class ContainerSource:
         except (av.FFmpegError, ValueError) as error:
             reason = error.strerror if isinstance(error, av.FFmpegError) else "no such format"
             # Without the cause: PyAV's errors quote the URL, with the password in it.
-            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
+            raise CameraError(
+                f"{self.name} cannot be opened: {reason}{self._hint(error)}"
+            ) from None
 
-    def _hint(self) -> str:
+    def _hint(self, error: Exception) -> str:
         if not self._is_device:
             return ""
         if not Path(self._url).exists():
             return "; v4l2-ctl --list-devices shows the cameras there are"
-        return "; is this user in the group video, or does another program use it?"
+        if isinstance(error, PermissionError):
+            return "; is this user in the group video?"
+        return f"; {who_holds(Path(self._url))}"
 
 
 def _pictures(container: InputContainer) -> Iterator[av.VideoFrame]:

@@ -8,6 +8,7 @@ from typing import Any
 from camagent.errors import CameraError, RestartNeeded
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
+from camagent.media.holders import who_holds
 from camagent.media.picamera.library import (
     count_cameras_elsewhere,
     explained,
@@ -62,7 +63,7 @@ class PiCamera:
             self._look_elsewhere()
             raise CameraError(no_camera(self._camera_number, len(cameras)))
         self._model = cameras[self._camera_number].get("Model")
-        with explained("the Pi camera cannot be opened; does another program use it?"):
+        with explained("the Pi camera cannot be opened", hint=lambda: f"; {who_holds()}"):
             camera = picamera2.Picamera2(self._camera_number)
         try:
             with explained(f"the Pi camera cannot be set to {self._options}"):
