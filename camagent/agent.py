@@ -17,6 +17,7 @@ from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
 from camagent.media.finding import find_pi_camera
 from camagent.media.picamera import PiCamera
+from camagent.media.snapshot import take_snapshot
 from camagent.metrics import Figures, served
 from camagent.notify import Notifier
 from camagent.presence import describe_device, processor_temperature
@@ -28,6 +29,7 @@ from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import DevicePresence
 from camagent.signaling.router import Router
+from camagent.snapshot.server import serve_snapshots
 from camagent.webrtc.peer import warm_up
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
@@ -50,7 +52,8 @@ _CAMERA_WORDS = {
 class Agent:
     """One device: its camera, its link and its viewers.
 
-    `notifier` is the line to systemd; in `runtime_folder` lies the agent's own status.
+    `notifier` is the line to systemd; in `runtime_folder` lie the agent's own status
+    and the socket that gives snapshots.
 
     Raises:
         SettingsError: the camera, a certificate or a light that the settings name cannot be used.
@@ -92,6 +95,7 @@ class Agent:
             notifier=notifier or Notifier({}),
             folder=runtime_folder,
         )
+        self._runtime_folder = runtime_folder
         self._light = InUseLight(settings.in_use_led) if settings.in_use_led else None
         self._kill_switch: KillSwitch | None = None
         if settings.kill_switch_file is not None:
@@ -137,6 +141,10 @@ class Agent:
             ]
             if self._kill_switch is not None:
                 parts.append(tasks.create_task(self._kill_switch.run(), name="kill-switch"))
+            if self._runtime_folder is not None:
+                take = partial(take_snapshot, self._capture)
+                serving = serve_snapshots(self._runtime_folder, take)
+                parts.append(tasks.create_task(serving, name="snapshots"))
             await self._asked_to_stop.wait()
             log.info("agent.stopping", viewers=self._registry.viewer_count)
             self._service.stopping()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from camagent.check.findings import Finding, Verdict
 from camagent.check.server import HELLO, fix_for
-from camagent.status import AgentStatus, find_status
+from camagent.status import AgentStatus, find_status, is_agent_hidden
 
 CAMERA = "camera"
 """The name of the finding about the camera."""
@@ -33,7 +33,7 @@ def ask_running_agent(device_id: str, *, server_url: str, run: Path) -> Instead:
     status = find_status(device_id, run=run)
     if status is not None:
         return Instead(camera=_camera(status), hello=_hello(status, server_url))
-    if _is_agent_hidden(run):
+    if is_agent_hidden(run):
         text = "an agent runs here, and this user may not ask it how it is"
         return Instead(
             camera=Finding(CAMERA, Verdict.SKIPPED, text, _WITH_SUDO),
@@ -71,15 +71,3 @@ def _hello(status: AgentStatus, server_url: str) -> Finding:
     text = f"{agent} is offline: {status.problem}"
     fix = fix_for(status.problem, is_encrypted=server_url.startswith("wss:"))
     return Finding(HELLO, Verdict.FAILED, text, fix)
-
-
-def _is_agent_hidden(run: Path) -> bool:
-    for folder in run.glob("camagent*"):
-        try:
-            with (folder / "status.json").open("rb"):
-                pass
-        except PermissionError:
-            return True
-        except OSError:
-            continue
-    return False
