@@ -67,7 +67,7 @@ class Agent:
         runtime_folder: Path | None = None,
     ) -> None:
         structlog.contextvars.bind_contextvars(device_id=settings.device_id)
-        self._source = choose_source(settings.video)
+        self._source = choose_source(settings.video, device_id=settings.device_id)
         self._capture = Capture(
             self._source,
             linger_s=settings.video.linger_s,

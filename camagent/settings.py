@@ -83,6 +83,11 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         le=60,
         description="seconds between keyframes that nobody asked for, 0.5 to 60; default 10",
     )
+    overlay: bool = Field(
+        default=False,
+        description="true draws the time and the device's name into pictures that libx264 "
+        "encodes; default false",
+    )
     linger_s: float = Field(
         default=10.0,
         ge=0,

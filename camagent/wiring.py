@@ -10,8 +10,10 @@ from camagent.settings import Settings, VideoSettings
 from camagent.signaling.options import LinkOptions
 
 
-def choose_source(video: VideoSettings) -> VideoSource:
+def choose_source(video: VideoSettings, *, device_id: str = "") -> VideoSource:
     """Pick where pictures come from; `auto` is the Pi camera, never a surprise.
+
+    `device_id` is what an overlay shows beside the time.
 
     Raises:
         SettingsError: `auto` found no picamera2.
@@ -22,6 +24,7 @@ def choose_source(video: VideoSettings) -> VideoSource:
         frames_per_second=video.frames_per_second,
         bitrate_bps=video.bitrate_bps,
         keyframe_interval_s=video.keyframe_interval_s,
+        overlay=device_id if video.overlay else None,
     )
     match video.source:
         case "synthetic":

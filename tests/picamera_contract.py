@@ -100,6 +100,17 @@ class PiCameraContract:
         assert "gave no picture" in problem
 
     @pytest.mark.parametrize("platform", PLATFORMS)
+    def test_an_overlay_is_drawn_where_libx264_encodes(self, world: World, platform: str) -> None:
+        """On a Pi 5 both rungs and snapshots show it; on a Pi 4 the log says once that none does."""
+        seen = world.run("overlay", platform=platform)
+        is_drawn = platform == "pisp"
+        assert seen["warnings"] == ([] if is_drawn else ["the chip"])
+        assert (seen["pictures"], seen["wrong_times"]) == (seen["frames"], 0)
+        for shown in ("main", "low", "still"):
+            _, median, brightest = seen[shown]
+            assert (median < 60 and brightest > 150) is is_drawn, shown
+
+    @pytest.mark.parametrize("platform", PLATFORMS)
     def test_two_rungs_have_one_clock(self, world: World, platform: str) -> None:
         """The low rung comes and goes without a gap in the main one; each of its times is a main one's."""
         seen = world.run("two_rungs", platform=platform)

@@ -167,7 +167,7 @@ class HungCamera:
 
 async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a new process helps against a hung camera: the error comes out, the server is told."""
-    monkeypatch.setattr("camagent.agent.choose_source", lambda _video: HungCamera())
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, **_: HungCamera())
     async with server() as relay:
         agent = Agent(settings(relay.url, video={"always_on": True}))
         with pytest.raises(ExceptionGroup) as caught:

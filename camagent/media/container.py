@@ -20,6 +20,7 @@ from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
 from camagent.media.holders import who_holds
+from camagent.media.overlay import OverlayNotice
 from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
 from camagent.media.software import SoftwareStream
@@ -50,6 +51,7 @@ class ContainerSource:
         self._options = options
         self._passes_through = passes_through
         self._url = url
+        self._notice = OverlayNotice(options.overlay)
 
     @property
     def name(self) -> str:
@@ -75,6 +77,7 @@ class ContainerSource:
             if self._passes_through and can_pass_through(video):
                 log.info("container.passed_through", source=self.name, note=_AS_IT_IS)
                 passed = PassedThrough(publish, video)
+                self._notice.consider(passed)
                 pass_on = partial(self._pass_on, container, passed, closing)
                 with thread_running(pass_on, stop=closing.set, name="container"):
                     yield passed

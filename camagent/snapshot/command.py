@@ -96,7 +96,7 @@ async def _take(settings: Settings, run: Path) -> bytes:
             "an agent runs here, and this user may not ask it: sudo camagent snapshot"
         )
     return await take_alone(
-        choose_source(settings.video),
+        choose_source(settings.video, device_id=settings.device_id),
         light=InUseLight(settings.in_use_led) if settings.in_use_led else None,
         kill_switch_file=settings.kill_switch_file,
         stall_after_s=settings.video.stall_after_s,

@@ -9,6 +9,7 @@ from camagent.errors import CameraError, RestartNeeded
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
 from camagent.media.holders import who_holds
+from camagent.media.overlay import OverlayNotice
 from camagent.media.picamera.library import (
     count_cameras_elsewhere,
     explained,
@@ -31,6 +32,7 @@ class PiCamera:
         self._camera_number = camera_number
         self._model: str | None = None
         self._has_missed_it = False
+        self._notice = OverlayNotice(options.overlay)
 
     @property
     def name(self) -> str:
@@ -52,6 +54,7 @@ class PiCamera:
         ):
             with explained("the Pi camera does not start"):
                 camera.start()
+            self._notice.consider(stream.main)
             yield stream
 
     @contextmanager
