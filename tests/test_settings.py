@@ -78,6 +78,7 @@ EXAMPLES = {
     "video.keyframe_interval_s": "4.5",
     "video.linger_s": "0.0",
     "video.always_on": "True",
+    "video.overlay": "True",
     "video.stall_after_s": "5.5",
 }
 
