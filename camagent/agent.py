@@ -18,6 +18,7 @@ from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
 from camagent.media.finding import find_pi_camera
 from camagent.media.picamera import PiCamera
+from camagent.media.snapshot import take_snapshot
 from camagent.metrics import Figures, served
 from camagent.notify import Notifier
 from camagent.presence import describe_device, processor_temperature
@@ -30,6 +31,7 @@ from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import DevicePresence
 from camagent.signaling.router import Router
+from camagent.snapshot.server import serve_snapshots
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
@@ -52,7 +54,8 @@ _CAMERA_WORDS = {
 class Agent:
     """One device: its camera, its link and its viewers.
 
-    `notifier` is the line to systemd; in `runtime_folder` lies the agent's own status.
+    `notifier` is the line to systemd; in `runtime_folder` lie the agent's own status
+    and the socket that gives snapshots.
 
     Raises:
         SettingsError: the camera, a certificate or a light that the settings name cannot be used.
@@ -66,7 +69,7 @@ class Agent:
         runtime_folder: Path | None = None,
     ) -> None:
         structlog.contextvars.bind_contextvars(device_id=settings.device_id)
-        self._source = choose_source(settings.video, settings.camera)
+        self._source = choose_source(settings.video, settings.camera, device_id=settings.device_id)
         self._capture = Capture(
             self._source,
             linger_s=settings.video.linger_s,
@@ -100,6 +103,7 @@ class Agent:
             notifier=notifier or Notifier({}),
             folder=runtime_folder,
         )
+        self._runtime_folder = runtime_folder
         self._light = InUseLight(settings.in_use_led) if settings.in_use_led else None
         self._kill_switch: KillSwitch | None = None
         if settings.kill_switch_file is not None:
@@ -143,6 +147,10 @@ class Agent:
             ]
             if self._kill_switch is not None:
                 parts.append(tasks.create_task(self._kill_switch.run(), name="kill-switch"))
+            if self._runtime_folder is not None:
+                take = partial(take_snapshot, self._capture)
+                serving = serve_snapshots(self._runtime_folder, take)
+                parts.append(tasks.create_task(serving, name="snapshots"))
             await self._asked_to_stop.wait()
             log.info("agent.stopping", viewers=self._registry.viewer_count)
             self._service.stopping()

@@ -1,4 +1,4 @@
-"""The command line: `camagent` runs the agent, `demo` shows it on one machine, `check` tries it."""
+"""The command line: `camagent` runs the agent, beside it are commands to show, try and use it."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from camagent import __version__
 from camagent.agent import run_agent
 from camagent.configuration import read_settings, unknown_names
 from camagent.demo import run_demo
+from camagent.errors import SettingsError
 from camagent.logs import configure_logs
 from camagent.settings import Settings
 
@@ -24,6 +25,7 @@ _NOT_SETTINGS = ("CAMAGENT_RELAY_", "CAMAGENT_ENV_FILE", "CAMAGENT_REQUIRE_ALL")
 _COMMANDS = {
     "run": "run the agent (the default)",
     "check": "try everything that can be wrong with this installation, and say how to mend it",
+    "snapshot": "write a picture of now into a file, also while the agent runs",
     "demo": "run relay, agent and viewer page on this machine; no settings needed",
 }
 
@@ -41,6 +43,8 @@ def run_command(arguments: Sequence[str]) -> None:
             run_demo(rest)
         case "check":
             _check(rest)
+        case "snapshot":
+            _snapshot(rest)
         case "run":
             _run(rest)
 
@@ -61,7 +65,7 @@ def _split(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _commands() -> str:
-    return "\n".join(["Commands:", *(f"  {name:6}{does}" for name, does in _COMMANDS.items())])
+    return "\n".join(["Commands:", *(f"  {name:10}{does}" for name, does in _COMMANDS.items())])
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -87,6 +91,20 @@ def _check(arguments: Sequence[str]) -> NoReturn:
         not_settings=_NOT_SETTINGS,
     )
     sys.exit(run_check(origin))
+
+
+def _snapshot(arguments: Sequence[str]) -> NoReturn:
+    # Imported here, for the agent has no use for it.
+    from camagent.snapshot.command import run_snapshot  # noqa: PLC0415
+
+    env_file, rest = _take_env_file(arguments)
+    try:
+        sys.exit(run_snapshot(rest, env_file=env_file))
+    except SettingsError as error:
+        if env_file is None and _SYSTEM_ENV_FILE.exists():
+            hint = f"{_SYSTEM_ENV_FILE} is not for this user to read: sudo camagent snapshot"
+            raise SettingsError([*error.problems, hint]) from error
+        raise
 
 
 def _take_env_file(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:

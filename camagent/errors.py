@@ -3,6 +3,7 @@
     AgentError
     ├── SettingsError           a setting is wrong; the start stops (exit status 78)
     ├── DemoError               the demo's relay does not run
+    ├── SnapshotError           `camagent snapshot` has no picture, or nowhere to put it
     ├── CameraError             no picture: absent, busy, stalled or without an encoder; tried again
     │   ├── CameraRefused       what was asked of the camera is not what it can do
     │   └── RestartNeeded       only a new process can get the camera back; this one ends
@@ -41,6 +42,10 @@ class SettingsError(AgentError):
 
 class DemoError(AgentError):
     """The demo cannot go on; the text says what is missing or stopped."""
+
+
+class SnapshotError(AgentError):
+    """No picture of the running agent, or no file for it; the text says why."""
 
 
 class CameraError(AgentError):

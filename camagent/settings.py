@@ -86,6 +86,11 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         description="true lets browsers smooth the pace of pictures, which costs delay; false "
         "asks them to show each at once; default false",
     )
+    overlay: bool = Field(
+        default=False,
+        description="true draws the time and the device's name into pictures that libx264 "
+        "encodes; default false",
+    )
     linger_s: float = Field(
         default=10.0,
         ge=0,

@@ -4,6 +4,7 @@ The file lies in the service's runtime directory, which goes with the service. I
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -38,6 +39,14 @@ class AgentStatus(BaseModel):
     text: str
 
 
+@dataclass(frozen=True)
+class RunningAgent:
+    """An agent on this machine, and its runtime directory."""
+
+    folder: Path
+    status: AgentStatus
+
+
 def write_status(folder: Path, status: AgentStatus) -> None:
     """Put `status` in place of what was there; a reader sees one or the other, never a half.
 
@@ -60,8 +69,27 @@ def read_status(folder: Path) -> AgentStatus | None:
 
 def find_status(device_id: str, *, run: Path = Path("/run")) -> AgentStatus | None:
     """Find the running agent that goes by `device_id`, whichever of this machine's services it is."""
+    agent = find_agent(device_id, run=run)
+    return None if agent is None else agent.status
+
+
+def find_agent(device_id: str, *, run: Path = Path("/run")) -> RunningAgent | None:
+    """Do the same, and tell where it is."""
     for folder in sorted(run.glob(_FOLDERS)):
         status = read_status(folder)
         if status is not None and status.device_id == device_id:
-            return status
+            return RunningAgent(folder, status)
     return None
+
+
+def is_agent_hidden(run: Path) -> bool:
+    """Tell whether an agent runs that this user may not ask how it is."""
+    for folder in run.glob(_FOLDERS):
+        try:
+            with (folder / _NAME).open("rb"):
+                pass
+        except PermissionError:
+            return True
+        except OSError:
+            continue
+    return False

@@ -1,6 +1,7 @@
 """How settings become parts: which source they mean, and what the link needs of them."""
 
 import ssl
+from dataclasses import replace
 
 from camagent.camera_settings import CameraSettings
 from camagent.errors import SettingsError
@@ -11,15 +12,17 @@ from camagent.settings import Settings, VideoSettings
 from camagent.signaling.options import LinkOptions
 
 
-def choose_source(video: VideoSettings, camera: CameraSettings) -> VideoSource:
+def choose_source(
+    video: VideoSettings, camera: CameraSettings, *, device_id: str = ""
+) -> VideoSource:
     """Pick where pictures come from; `auto` is the Pi camera, never a surprise.
 
-    `camera` is for that one alone.
+    `camera` is for that one alone; `device_id` is what an overlay shows beside the time.
 
     Raises:
         SettingsError: `auto` found no picamera2.
     """
-    options = encoder_options(video)
+    options = replace(encoder_options(video), overlay=device_id if video.overlay else None)
     match video.source:
         case "synthetic":
             # Imported where they are chosen: these load numpy, which an idle Pi can do without.

@@ -170,7 +170,7 @@ class HungCamera:
 
 async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a new process helps against a hung camera: the error comes out, the server is told."""
-    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera: HungCamera())
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera, **_: HungCamera())
     async with server() as relay:
         agent = Agent(settings(relay.url, video={"always_on": True}))
         with pytest.raises(ExceptionGroup) as caught:
@@ -237,7 +237,7 @@ async def test_the_camera_is_not_opened_while_another_process_looks_at_it(
         asked.set()
         await is_over.wait()
 
-    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera: camera)
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera, **_: camera)
     monkeypatch.setattr("camagent.agent.find_pi_camera", look)
     async with server() as relay:
         agent = Agent(settings(relay.url))

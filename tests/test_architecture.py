@@ -152,6 +152,7 @@ def test_settings_are_read_at_the_top_only() -> None:
         "camagent.agent",
         "camagent.cli",
         "camagent.demo",
+        "camagent.snapshot.command",
         "camagent.wiring",
     }
     assert importers("camagent.camera_settings") == {"camagent.settings", "camagent.wiring"}

@@ -78,6 +78,7 @@ EXAMPLES = {
     "video.smooth": "True",
     "video.linger_s": "0.0",
     "video.always_on": "True",
+    "video.overlay": "True",
     "video.stall_after_s": "5.5",
     "camera.id": "1",
     "camera.sensor_width_px": "2304",

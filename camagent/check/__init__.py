@@ -4,7 +4,7 @@
     findings     what comes of each try, as text and as JSON
     machine      this computer: versions, groups, disk, clock
     settings     whether the settings make an agent
-    neighbours   an agent that already runs here, and whoever holds the camera
+    neighbours   an agent that already runs here
     camera       opened for real, until its first frame
     server       its name, its port, its certificate, its answer to our hello
     relay        which STUN and TURN servers it hands out to this device

@@ -11,9 +11,10 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from camagent.check.findings import Finding, Verdict
-from camagent.check.neighbours import CAMERA, camera_holders
+from camagent.check.neighbours import CAMERA
 from camagent.errors import CameraError, CameraRefused
 from camagent.media.frame import EncodedFrame, VideoSource
+from camagent.media.holders import camera_holders
 from camagent.media.hub import VideoHub
 from camagent.media.opening import Opening
 from camagent.privacy import InUseLight, KillSwitch

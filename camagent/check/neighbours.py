@@ -1,24 +1,19 @@
-"""What already runs on this machine: an agent with our name, and programs that hold the camera.
+"""An agent with our name that already runs on this machine.
 
-A second hello under the same name would push a running agent off the server, and a camera has one
-owner at a time. What such an agent says of itself stands in for trying.
+A second hello under the same name would push it off the server, and a camera has one owner at a
+time. What such an agent says of itself stands in for trying.
 """
 
-import contextlib
-import os
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from camagent.check.findings import Finding, Verdict
 from camagent.check.server import HELLO, fix_for
-from camagent.status import AgentStatus, find_status
+from camagent.status import AgentStatus, find_status, is_agent_hidden
 
 CAMERA = "camera"
 """The name of the finding about the camera."""
 
-_DEVICES = re.compile(r"/dev/(video|media)\d+")
 _WITH_SUDO = "run it with sudo: sudo camagent check"
 
 
@@ -38,7 +33,7 @@ def ask_running_agent(device_id: str, *, server_url: str, run: Path) -> Instead:
     status = find_status(device_id, run=run)
     if status is not None:
         return Instead(camera=_camera(status), hello=_hello(status, server_url))
-    if _is_agent_hidden(run):
+    if is_agent_hidden(run):
         text = "an agent runs here, and this user may not ask it how it is"
         return Instead(
             camera=Finding(CAMERA, Verdict.SKIPPED, text, _WITH_SUDO),
@@ -76,36 +71,3 @@ def _hello(status: AgentStatus, server_url: str) -> Finding:
     text = f"{agent} is offline: {status.problem}"
     fix = fix_for(status.problem, is_encrypted=server_url.startswith("wss:"))
     return Finding(HELLO, Verdict.FAILED, text, fix)
-
-
-def _is_agent_hidden(run: Path) -> bool:
-    for folder in run.glob("camagent*"):
-        try:
-            with (folder / "status.json").open("rb"):
-                pass
-        except PermissionError:
-            return True
-        except OSError:
-            continue
-    return False
-
-
-def camera_holders(*, proc: Path = Path("/proc")) -> list[str]:
-    """Name every other program that has a camera's device open, as far as this user may see."""
-    holders = []
-    for folder in sorted(proc.glob("[0-9]*"), key=lambda one: int(one.name)):
-        if int(folder.name) == os.getpid():
-            continue
-        # Another user's, or gone meanwhile.
-        with contextlib.suppress(OSError):
-            if devices := sorted(set(_devices(folder / "fd"))):
-                name = (folder / "comm").read_text().strip()
-                holders.append(f"{name} (pid {folder.name}) has {', '.join(devices)} open")
-    return holders
-
-
-def _devices(descriptors: Path) -> Iterator[str]:
-    for descriptor in descriptors.iterdir():
-        target = str(descriptor.readlink())
-        if _DEVICES.fullmatch(target):
-            yield target

@@ -21,6 +21,8 @@ from camagent.errors import CameraError
 from camagent.media.allocation import bound_allocations
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
+from camagent.media.holders import who_holds
+from camagent.media.overlay import OverlayNotice
 from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
 from camagent.media.reading import (
@@ -73,6 +75,7 @@ class ContainerSource:
         self._connect_deadline_s = connect_deadline_s
         self._picture_deadline_s = picture_deadline_s
         self._told: tuple[str, str] | None = None
+        self._notice = OverlayNotice(options.overlay)
 
     @property
     def name(self) -> str:
@@ -106,6 +109,7 @@ class ContainerSource:
         self, container: InputContainer, publish: Publish, closing: threading.Event
     ) -> Iterator[Stream]:
         passed = PassedThrough(publish, container.streams.video[0])
+        self._notice.consider(passed)
         with contextlib.closing(self._timed(packets, container, closing)) as coming:
             self._until_keyframe(passed, coming)
             work = partial(self._pass_on, coming, passed, closing)
@@ -219,7 +223,9 @@ class ContainerSource:
             reason = _reason(error)
             if time.monotonic() >= until_s:
                 reason = f"no usable answer within {self._connect_deadline_s:g} s"
-            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
+            raise CameraError(
+                f"{self.name} cannot be opened: {reason}{self._hint(error)}"
+            ) from None
         # FFmpeg makes pictures of text as well.
         if not container.streams.video or container.format.name == "tty":
             container.close()
@@ -246,12 +252,14 @@ class ContainerSource:
             timeout=(self._connect_deadline_s, _READ_DEADLINE_S),
         )
 
-    def _hint(self) -> str:
+    def _hint(self, error: Exception) -> str:
         if not self._is_device:
             return ""
         if not Path(self._url).exists():
             return "; v4l2-ctl --list-devices shows the cameras there are"
-        return "; is this user in the group video, or does another program use it?"
+        if isinstance(error, PermissionError):
+            return "; is this user in the group video?"
+        return f"; {who_holds(Path(self._url))}"
 
 
 def _reason(error: av.FFmpegError | ValueError) -> str:

@@ -44,13 +44,17 @@ def nothing() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderOptions:
-    """What is encoded, and into how many bits; `bitrate_bps` is also the highest rate to be set."""
+    """What is encoded, and into how many bits; `bitrate_bps` is also the highest rate to be set.
+
+    `overlay` is drawn after the time into each picture that libx264 encodes; None draws nothing.
+    """
 
     width_px: int
     height_px: int
     frames_per_second: int
     bitrate_bps: int
     keyframe_interval_s: float
+    overlay: str | None = None
 
     @property
     def keyframe_interval_pictures(self) -> int:

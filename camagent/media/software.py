@@ -9,6 +9,7 @@ import av
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions, H264Encoder
 from camagent.media.frame import Encoding, Publish
+from camagent.media.overlay import Overlay
 from camagent.media.picture import Fitter, as_jpeg
 
 _SNAPSHOT_DEADLINE_S = 2.0
@@ -23,11 +24,16 @@ class SoftwareStream:
     def __init__(self, publish: Publish, options: EncoderOptions) -> None:
         self._options = options
         self._low: H264Encoder | None = None
+        self._overlay = None if options.overlay is None else Overlay(options.overlay)
         self._still: concurrent.futures.Future[av.VideoFrame] | None = None
         self.main = H264Encoder(publish, options)
 
     def take(self, picture: av.VideoFrame, *, captured_at_us: int) -> None:
         """Encode `picture`, which is the stream's from now on, for whichever rungs there are."""
+        if self._overlay is not None:
+            # A decoder may refer to it yet; then this makes a copy.
+            picture.make_writable()
+            self._overlay.draw(picture)
         if (still := self._still) is not None:
             self._still = None
             still.set_result(picture)

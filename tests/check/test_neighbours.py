@@ -1,4 +1,4 @@
-"""What a running agent tells in place of trying, and who holds the camera."""
+"""What a running agent tells in place of trying."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from camagent.check.findings import Verdict
-from camagent.check.neighbours import Instead, ask_running_agent, camera_holders
+from camagent.check.neighbours import Instead, ask_running_agent
 from camagent.status import AgentStatus, write_status
 
 URL = "ws://relay/ws/device"
@@ -137,27 +137,3 @@ def test_an_agent_that_may_not_be_asked_is_not_pushed_away(open_folder: Path) ->
         assert finding is not None
         assert finding.verdict is Verdict.SKIPPED
         assert finding.fix == "run it with sudo: sudo camagent check"
-
-
-def test_whoever_holds_the_camera_is_named(tmp_path: Path) -> None:
-    """By name and process, with the devices; what is no camera does not count."""
-    for pid, name, targets in [
-        (9, "bash", ["/dev/null", "socket:[12]"]),
-        (812, "rpicam-vid", ["/dev/video0", "/dev/media1", "/dev/media1", "/dev/videos"]),
-    ]:
-        descriptors = tmp_path / str(pid) / "fd"
-        descriptors.mkdir(parents=True)
-        (tmp_path / str(pid) / "comm").write_text(f"{name}\n")
-        for number, target in enumerate(targets):
-            (descriptors / str(number)).symlink_to(target)
-    (tmp_path / "815").mkdir()  # gone while we looked
-    (tmp_path / "net").mkdir()
-
-    assert camera_holders(proc=tmp_path) == [
-        "rpicam-vid (pid 812) has /dev/media1, /dev/video0 open"
-    ]
-
-
-def test_this_machines_processes_can_be_looked_at() -> None:
-    """The real ones come and go, and many belong to others."""
-    assert isinstance(camera_holders(), list)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from structlog.testing import capture_logs
 
 from camagent.errors import CameraError, CameraRefused
 from camagent.media.capture import Capture
@@ -29,7 +30,7 @@ CAMERA_FAULT = Path(os.environ["LIBCAMERA_VIRTUAL_FAULT"])
 DEADLINE_S = 20.0
 
 
-def camera(*, frames_per_second: int = 30, **wishes: Any) -> PiCamera:
+def camera(*, frames_per_second: int = 30, overlay: str | None = None, **wishes: Any) -> PiCamera:
     return PiCamera(
         EncoderOptions(
             width_px=1280,
@@ -37,6 +38,7 @@ def camera(*, frames_per_second: int = 30, **wishes: Any) -> PiCamera:
             frames_per_second=frames_per_second,
             bitrate_bps=2_000_000,
             keyframe_interval_s=10,
+            overlay=overlay,
         ),
         CameraWishes(**wishes),
     )
@@ -132,6 +134,36 @@ def two_rungs() -> dict[str, Any]:
         "gaps_us": gaps_us(viewer.frames),
         **decoded(viewer.frames),
     }
+
+
+def overlay() -> dict[str, Any]:
+    """Open twice with an overlay: what both rungs and a snapshot show where its panel is."""
+    source = camera(overlay="cam")
+    sightings = {}
+    with capture_logs() as events:
+        for _ in range(2):
+            main, low = Viewer(), Viewer()
+            with source.opened(main.take) as its_stream, its_stream.low_rung(low.take):
+                main.next(10)
+                low.next(10)
+                still = its_stream.snapshot()
+            sightings = {
+                "main": panel(main.frames[0].data, "h264"),
+                "low": panel(low.frames[0].data, "h264"),
+                "still": panel(still, "mjpeg"),
+                **decoded(main.frames),
+            }
+    warnings = [event["encoder"] for event in events if event["event"] == "overlay.not_drawn"]
+    return {"warnings": warnings, **sightings}
+
+
+def panel(data: bytes, codec: str) -> list[int]:
+    """Give the darkest, median and brightest level on the left above the bottom."""
+    (picture, *_) = av.CodecContext.create(codec, "r").decode(av.Packet(data))
+    luma = planes_of(picture.reformat(format="yuv420p", dst_color_range="MPEG"))[0]
+    top = (len(luma) - 32) & ~15
+    cut = sorted(luma[top : top + 16, 20:100].flatten().tolist())
+    return [cut[0], cut[len(cut) // 2], cut[-1]]
 
 
 def size_of(data: bytes, codec: str) -> list[int]:

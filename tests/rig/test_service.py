@@ -231,3 +231,26 @@ async def test_each_camera_has_an_agent_of_its_own(machine: Machine, tmp_path: P
     assert re.search(
         r"^ok +server hello +the running agent .* is online as door", told, re.MULTILINE
     )
+
+
+async def test_a_snapshot_is_taken_beside_viewers_and_by_root_alone(
+    machine: Machine, tmp_path: Path, own_address: str
+) -> None:
+    """The sandboxed service gives a picture of its camera; whoever may not ask is told how."""
+    async with served(machine, tmp_path) as house:
+        async with watched(own_address, house) as page:
+            await machine.run(
+                "camagent snapshot /root/now.jpg && camagent snapshot - > /root/b.jpg"
+            )
+            await page.until_it_moves()
+            assert len(await house.store.sessions()) == 1
+        refused = await machine.run(
+            "cd / && setpriv --reuid nobody --clear-groups camagent snapshot /tmp/no.jpg",
+            check=False,
+        )
+    assert machine.sh("stat -c %a /run/camagent/snapshot.sock").strip() == "660"
+    for name in ("now", "b"):
+        assert machine.sh(f"head -c 2 /root/{name}.jpg | od -An -tx1").split() == ["ff", "d8"]
+    assert "sudo camagent snapshot" in refused
+    taken = await asyncio.to_thread(machine.journal, "EVENT=snapshot.taken")
+    assert [entry["UID"] for entry in taken] == ["0", "0"]

@@ -9,6 +9,7 @@ from typing import Any
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions, H264Encoder
 from camagent.media.frame import Encoding, Publish
+from camagent.media.overlay import Overlay
 
 
 class Buffers:
@@ -22,6 +23,7 @@ class Buffers:
         self._mapped_array = importlib.import_module("picamera2").MappedArray
         self._encoders: dict[str, H264Encoder] = {}
         self._failure: Exception | None = None
+        self._is_drawn_into = False
 
     @contextmanager
     def encoded(self, name: str, publish: Publish, options: EncoderOptions) -> Iterator[Encoding]:
@@ -30,7 +32,11 @@ class Buffers:
         Raises:
             CameraError: libx264 is missing, or had failed.
         """
-        encoder = H264Encoder(publish, options)
+        self._is_drawn_into = options.overlay is not None
+        if options.overlay is None:
+            encoder = H264Encoder(publish, options)
+        else:
+            encoder = H264Encoder(publish, options, prepare=Overlay(options.overlay).draw)
         with encoder.running():
             self._encoders = self._encoders | {name: encoder}
             # Never taken away again: picamera2 looks at it twice, and would call None in between.
@@ -41,6 +47,19 @@ class Buffers:
                 self._encoders = {
                     other: one for other, one in self._encoders.items() if other != name
                 }
+
+    def draw(self, request: Any, overlay: Overlay) -> None:
+        """Draw into the main picture of `request`, whether or not its encoder has."""
+        from camagent.media.picture import picture_over  # noqa: PLC0415
+
+        stream = self._camera.camera_configuration()["main"]
+        width_px, height_px = stream["size"]
+        with self._mapped_array(request, "main", reshape=False, write=True) as mapped:
+            overlay.draw(
+                picture_over(
+                    mapped.array, width_px=width_px, height_px=height_px, stride=stream["stride"]
+                )
+            )
 
     def check(self) -> None:
         """Raise CameraError if pictures could not be read."""
@@ -67,7 +86,7 @@ class Buffers:
         with contextlib.ExitStack() as lent:
             lent.callback(request.release)
             mapped = lent.enter_context(
-                self._mapped_array(request, name, reshape=False, write=False)
+                self._mapped_array(request, name, reshape=False, write=self._is_drawn_into)
             )
             picture = picture_over(
                 mapped.array, width_px=width_px, height_px=height_px, stride=stream["stride"]

@@ -9,6 +9,8 @@ from typing import Any
 from camagent.errors import CameraError, RestartNeeded
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
+from camagent.media.holders import who_holds
+from camagent.media.overlay import OverlayNotice
 from camagent.media.picamera.abilities import Abilities
 from camagent.media.picamera.controls import controls_for, has_sensor_hdr, sensor_for
 from camagent.media.picamera.library import (
@@ -42,6 +44,7 @@ class PiCamera:
         self.wishes = wishes or CameraWishes()
         self._model: str | None = None
         self._has_missed_it = False
+        self._notice = OverlayNotice(options.overlay)
 
     @property
     def name(self) -> str:
@@ -67,6 +70,7 @@ class PiCamera:
                 if self.wishes.autofocus == "auto":
                     # In this mode the lens moves when it is told to, and not before the start.
                     camera.set_controls({"AfTrigger": _AF_TRIGGER_START})
+            self._notice.consider(stream.main)
             yield stream
 
     def look(self) -> None:
@@ -89,7 +93,7 @@ class PiCamera:
         """Hold the camera, configured and not yet running."""
         picamera2 = import_picamera2()
         number = self._find(picamera2)
-        with explained("the Pi camera cannot be opened; does another program use it?"):
+        with explained("the Pi camera cannot be opened", hint=lambda: f"; {who_holds()}"):
             camera = picamera2.Picamera2(number, tuning=self.wishes.tuning_file)
         try:
             with explained(f"the Pi camera cannot be set to {self.options}"):

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,12 @@ def no_camera(identifier: str, cameras: list[dict[str, Any]]) -> str:
 
 
 @contextmanager
-def explained(sentence: str) -> Iterator[None]:
-    """Turn what picamera2 raises into a CameraError: `sentence`, and what picamera2 says."""
+def explained(sentence: str, *, hint: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Turn what picamera2 raises into a CameraError: `sentence`, what picamera2 says, a `hint`."""
     try:
         yield
     except (RuntimeError, OSError, ValueError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        raise CameraError(f"{sentence}: {cause}") from error
+        raise CameraError(f"{sentence}: {cause}{hint()}") from error

@@ -9,6 +9,7 @@ from typing import Any
 from camagent.errors import CameraError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Encoding, Publish
+from camagent.media.overlay import Overlay
 from camagent.media.picamera.buffers import Buffers
 from camagent.media.picamera.chip import start_chip_encoder, stop_chip_encoder
 from camagent.media.picamera.library import explained
@@ -64,6 +65,8 @@ class PiCameraStream:
             problem = f"the Pi camera gave no picture for {_SNAPSHOT_DEADLINE_S:g} s"
             raise CameraError(problem) from error
         try:
+            if self._options.overlay is not None and self.main.encoder == "libx264":
+                self._buffers.draw(request, Overlay(self._options.overlay))
             still = io.BytesIO()
             with explained("the Pi camera's still cannot be encoded"):
                 request.save("main", still, format="jpeg")
