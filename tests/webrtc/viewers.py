@@ -21,6 +21,7 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
 from camagent.signaling.messages import FromDevice, IceCandidate, SignalAnswer, SignalIce
+from camagent.webrtc.session import Session
 from tests.support import DEADLINE_S, running, until
 
 WIDTH_PX, HEIGHT_PX = 320, 240
@@ -150,3 +151,17 @@ def candidates_of(sdp: str) -> list[IceCandidate]:
         for line in sdp.splitlines()
         if line.startswith("a=candidate:")
     ]
+
+
+async def outcome(session: Session) -> BaseException:
+    """Run a session to its end and give its cause."""
+    error: BaseException | None = None
+    try:
+        async with asyncio.timeout(2 * DEADLINE_S):
+            await session.run()
+    except ExceptionGroup as group:
+        error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert error is not None, "a session always ends by an error"
+    return error
