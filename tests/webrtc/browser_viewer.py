@@ -1,6 +1,5 @@
 """A viewer that is Chromium, without page or relay: descriptions go by hand."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,14 +7,11 @@ from typing import Any
 
 from playwright.async_api import BrowserContext, Page
 
-from camagent.signaling.messages import IceServer
-from camagent.webrtc.packing import Packing
 from camagent.webrtc.peer import PeerOptions
-from camagent.webrtc.sender import VideoSender
-from camagent.webrtc.sending import Sender, Tally
-from camagent.webrtc.session import Camera, Session, SessionLimits
+from camagent.webrtc.sending import Sender
+from camagent.webrtc.session import Camera
 from tests.support import eventually
-from tests.webrtc.viewers import Outbox, outcome
+from tests.webrtc.viewers import Served, served
 
 # Its own addresses by name would ask for multicast DNS.
 FLAGS = ("--disable-features=WebRtcHideLocalIpsWithMdns",)
@@ -83,17 +79,10 @@ class BrowserViewer:
 
 
 @dataclass(frozen=True)
-class Watched:
+class Watched(Served):
     """A session with a Chromium at its other end."""
 
-    session: Session
     viewer: BrowserViewer
-    answer: str
-    running: asyncio.Future[BaseException]
-
-    @property
-    def tally(self) -> Tally:
-        return self.session.sender.tally
 
     async def until_decoded(self, frames: int) -> None:
         """Wait until the viewer has decoded so many frames."""
@@ -119,28 +108,12 @@ async def watched(
     *,
     sender: Sender | None = None,
     options: PeerOptions | None = None,
-    ice_servers: tuple[IceServer, ...] = (),
 ) -> AsyncIterator[Watched]:
-    """Hold a session with a page of `browser`, which has accepted our answer."""
-    outbox = Outbox()
-    session = Session(
-        "s",
-        ice_servers=ice_servers,
-        options=options or PeerOptions(),
-        limits=SessionLimits(),
-        camera=camera,
-        sender=sender or VideoSender(Packing(), camera.hub.request_keyframe),
-        send=outbox.send,
-    )
+    """Hold a session of `camera` with a new page of `browser`."""
     page = await browser.new_page()
-    running = asyncio.ensure_future(outcome(session))
+    viewer = BrowserViewer(page)
     try:
-        viewer = BrowserViewer(page)
-        session.take_offer(await viewer.offer())
-        answer = await outbox.answer()
-        await viewer.accept(answer)
-        yield Watched(session, viewer, answer, running)
+        async with served(viewer, camera, sender=sender, options=options) as one:
+            yield Watched(one.session, one.answer, one.running, viewer)
     finally:
-        session.end("the test is over")
-        await running
         await page.close()
