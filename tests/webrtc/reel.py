@@ -22,7 +22,7 @@ from tests.support import running
 
 FRAMES_PER_SECOND = 30
 
-_LATE_S = 0.1
+_LATE_S = 0.05
 
 
 def options_of(width_px: int, height_px: int, *, bitrate_bps: int = 2_000_000) -> EncoderOptions:
