@@ -236,9 +236,9 @@ class Session:
 
     async def _pass_candidates(self, peer: Peer) -> None:
         task = asyncio.current_task()
-        assert task is not None, "it is one"
-        # Before Python 3.12 wait_for, which aioice asks for names with, loses a cancellation that
-        # comes as the name is given up: this would go on, and the session never end.
+        assert task is not None, "a child of the session's task group"
+        # Asked by hand: when its connection closes just then, aioice's wait for multicast DNS
+        # swallows our cancellation (Python 3.11: asyncio.wait_for), and nobody cancels twice.
         while not task.cancelling():
             candidate = await self._candidates.get()
             try:

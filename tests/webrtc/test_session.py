@@ -1,6 +1,7 @@
 """One viewer's session: the real test picture to a real aiortc viewer, and every way it ends."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -30,6 +31,7 @@ from tests.webrtc.viewers import (
     Outbox,
     camera,
     candidates_of,
+    outcome,
     viewer,
     without_candidates,
 )
@@ -45,20 +47,6 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
         sender=VideoSender(Packing(), capture.hub.request_keyframe),
         send=outbox.send,
     )
-
-
-async def outcome(session: Session) -> BaseException:
-    """Run a session to its end and give its cause."""
-    error: BaseException | None = None
-    try:
-        async with asyncio.timeout(2 * DEADLINE_S):
-            await session.run()
-    except ExceptionGroup as group:
-        error = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert error is not None, "a session always ends by an error"
-    return error
 
 
 @asynccontextmanager
@@ -370,3 +358,29 @@ async def test_stopping_the_agent_releases_everything() -> None:
         assert session.state is SessionState.ENDED
         await one.connection.close()
     await until(lambda: asyncio.all_tasks() == before)
+
+
+class Deaf:
+    """A peer that swallows a cancellation while it adds a candidate, as aioice can."""
+
+    def __init__(self) -> None:
+        self.adds = asyncio.Event()
+
+    async def add_candidate(self, _candidate: IceCandidate | None) -> None:
+        self.adds.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_swallowed_cancellation_holds_up_no_end() -> None:
+    """A session is not kept for ever by a candidate whose name was being looked up at its end."""
+    async with camera() as capture:
+        session = new_session(capture, Outbox())
+        deaf = Deaf()
+        session.take_candidate(None)
+        passing = asyncio.ensure_future(session._pass_candidates(deaf))
+        await deaf.adds.wait()
+        passing.cancel()
+        await asyncio.wait([passing], timeout=DEADLINE_S)
+
+        assert passing.done()
