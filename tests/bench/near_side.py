@@ -97,9 +97,9 @@ async def compare_senders(device: Device) -> dict[str, Any]:
     frames = await recorded(_FRAMES_OF_A_MODE)
     samples: dict[str, list[Sample]] = {}
     async with contextlib.AsyncExitStack() as sessions:
-        ours, stock = [], []
+        ours, stock, native = [], [], _native()
         for size in _GROUPS:
-            for stages, new in ((ours, _native()), (stock, _stock)):
+            for stages, new in ((ours, native), (stock, _stock)):
                 one = await sessions.enter_async_context(device.audience(size, new, frames))
                 stages.append(one)
         modes = {"idle": [], "ours 4": ours[:1], "stock 4": stock[:1], "ours 8": ours[:2]}
