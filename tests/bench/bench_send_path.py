@@ -97,26 +97,37 @@ def _encoding_ratio(result: Result) -> float:
 
 
 def _crowd(result: Result) -> list[Figure]:
-    slowest, gaps = min(result["frames_per_s"]), result["gaps"]
-    sample = result["sample"]
-    share = 100 * sample["cpu_s"] / sample["wall_s"]
-    print(
-        f"\ncrowd: {len(result['frames'])} viewers got {min(result['frames'])} to "
-        f"{max(result['frames'])} of {sample['frames']} frames, {gaps} gaps, "
-        f"{result['undecryptable']} undecryptable; {share:.0f} % of a core"
+    rounds = result["rounds"]
+    counts = [count for one in rounds for count in one["counts"]]
+    slowest = [min(map(_frames_per_s, one["counts"])) for one in rounds]
+    gaps = sum(count["gaps"] for count in counts)
+    least, played = min(count["frames"] for count in counts), rounds[0]["sample"]["frames"]
+    share = 100 * statistics.median(
+        one["sample"]["cpu_s"] / one["sample"]["wall_s"] for one in rounds
     )
-    _spread("event loop a frame", sample["loop_ms"])
-    is_whole = min(result["frames"]) == sample["frames"] and not gaps
+    print(
+        f"\ncrowd: {len(rounds[0]['counts'])} viewers got at least {least} of {played} frames in "
+        f"each round, {gaps} gaps, {sum(count['undecryptable'] for count in counts)} undecryptable"
+    )
+    print("  the slowest viewer's frames per second:" + "".join(f"{one:7.2f}" for one in slowest))
+    _spread("event loop a frame", [ms for one in rounds for ms in one["sample"]["loop_ms"]])
+    median = statistics.median(slowest)
     return [
         Figure(
-            "50 viewers on one core: frames per second, least (and no gap)",
+            "50 viewers on one core: the slowest's (no frame missing)",
             "30",
-            round(slowest, 2),
+            round(median, 2),
             "fps",
-            met=is_whole and slowest > 0.99 * _FRAMES_PER_S,
+            met=least == played and not gaps and median > 0.99 * _FRAMES_PER_S,
         ),
         Figure("50 viewers on one core: processor", "(none set)", round(share), "%", met=True),
     ]
+
+
+def _frames_per_s(count: dict[str, Any]) -> float:
+    """From the first frame that came to the last."""
+    rate: float = (count["frames"] - 1) / (count["last_at_s"] - count["first_at_s"])
+    return rate
 
 
 def _join(result: Result) -> list[Figure]:

@@ -47,7 +47,7 @@ _GROUPS = (4, 4, 8)
 _FRAMES_OF_A_MODE = 60
 _PICTURES = 60
 _SETTLE_S = 0.05
-_CROWD, _CROWD_FRAMES = 50, 300
+_CROWD, _CROWD_FRAMES = 50, 150
 _JOINS = 21
 _SESSIONS, _FIRST_SESSIONS = 500, 50
 
@@ -195,21 +195,15 @@ async def _sample_pictures(
 
 
 async def serve_a_crowd(device: Device) -> dict[str, Any]:
-    """Serve 50 viewers for ten seconds."""
-    frames = await recorded(_CROWD_FRAMES // 2)
+    """Serve 50 viewers, and count what each of them gets."""
+    frames, rounds = await recorded(_CROWD_FRAMES), []
     async with device.audience(_CROWD, _native(), frames) as stage:
-        await device.far.ask("start_anew")
-        sample = await _sample(frames, [stage], _CROWD_FRAMES)
-        counts = (await device.far.ask("counts")).values()
-    return {
-        "frames": [count["frames"] for count in counts],
-        "frames_per_s": [
-            (count["frames"] - 1) / (count["last_at_s"] - count["first_at_s"]) for count in counts
-        ],
-        "gaps": sum(count["gaps"] for count in counts),
-        "undecryptable": sum(count["undecryptable"] for count in counts),
-        "sample": asdict(sample),
-    }
+        for _ in range(ROUNDS):
+            await device.far.ask("start_anew")
+            sample = await _sample(frames, [stage], len(frames))
+            counts = await device.far.ask("counts")
+            rounds.append({"sample": asdict(sample), "counts": list(counts.values())})
+    return {"rounds": rounds}
 
 
 @asynccontextmanager
