@@ -69,7 +69,7 @@ deb: venv
 bench: $(BENCHES)
 
 bench-%: venv packages
-	$(BIN)/python -m tests.bench.bench_$*
+	$(BIN)/python -m tests.bench.bench_$(subst -,_,$*)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

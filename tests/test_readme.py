@@ -101,8 +101,8 @@ def test_every_target_that_it_names_can_be_made() -> None:
 
     assert {"demo", "test", "lint", "types"} <= targets
     assert {target for target in targets if f"\n{target}:" not in makefile} == set()
-    for bench in re.findall(r"bench-(\w+)", README):
-        assert (ROOT / f"tests/bench/bench_{bench}.py").exists(), bench
+    for bench in re.findall(r"bench-([\w-]+)", README):
+        assert (ROOT / f"tests/bench/bench_{bench.replace('-', '_')}.py").exists(), bench
 
 
 def test_every_command_of_the_relay_can_be_given() -> None:

@@ -45,7 +45,7 @@ from camagent.webrtc.wire import WireFull
 
 log = structlog.get_logger(__name__)
 
-_BETWEEN_BURSTS_S = 0.004
+_BETWEEN_BURSTS_S = 0.001
 _REPORT_INTERVAL_S = 0.5, 1.5
 _16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
