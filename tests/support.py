@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_ATTEMPTS = 4
 
 DEADLINE_S = 15.0
 """How long a test waits for what has to come. Generous: a busy machine is no failure."""
@@ -14,6 +18,19 @@ async def until(claim: Callable[[], object], *, deadline_s: float = DEADLINE_S) 
     async with asyncio.timeout(deadline_s):
         while not claim():
             await asyncio.sleep(0.005)
+
+
+def undisturbed(attempt: Callable[[], T], is_smooth: Callable[[T], bool]) -> T:
+    """Give what `attempt` saw the first time that it went smoothly, or else the last time.
+
+    A busy machine takes time from whatever runs, now and then; what is held up each time is ours.
+    """
+    seen = attempt()
+    for _ in range(_ATTEMPTS - 1):
+        if is_smooth(seen):
+            break
+        seen = attempt()
+    return seen
 
 
 @contextlib.asynccontextmanager
