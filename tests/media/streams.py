@@ -91,3 +91,24 @@ def decode(frames: Iterable[EncodedFrame]) -> list[av.VideoFrame]:
 
 def bits_per_second(frames: list[EncodedFrame]) -> float:
     return sum(len(frame.data) for frame in frames) * 8 * 1_000_000 / FRAME_US / len(frames)
+
+
+class Collector:
+    """Takes frames from any thread, and lets a test wait for so many."""
+
+    def __init__(self) -> None:
+        self.frames: list[EncodedFrame] = []
+        self._came = threading.Condition()
+
+    def take(self, frame: EncodedFrame) -> None:
+        with self._came:
+            self.frames.append(frame)
+            self._came.notify()
+
+    def wait(self, count: int) -> list[EncodedFrame]:
+        assert self.comes(count, within_s=10)
+        return self.frames[:count]
+
+    def comes(self, count: int, *, within_s: float) -> bool:
+        with self._came:
+            return self._came.wait_for(lambda: len(self.frames) >= count, within_s)

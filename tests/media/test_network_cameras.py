@@ -20,28 +20,12 @@ from camagent.media.frame import EncodedFrame
 from tests.media import http_camera, rtsp
 from tests.media.footage import Footage
 from tests.media.rtsp import Name, RtspServer
-from tests.media.streams import decode
+from tests.media.streams import Collector, decode
 from tests.media.usb_camera import ROOT
 
 OPTIONS = EncoderOptions(
     width_px=160, height_px=120, frames_per_second=30, bitrate_bps=200_000, keyframe_interval_s=10
 )
-
-
-class Collector:
-    def __init__(self) -> None:
-        self.frames: list[EncodedFrame] = []
-        self._came = threading.Condition()
-
-    def take(self, frame: EncodedFrame) -> None:
-        with self._came:
-            self.frames.append(frame)
-            self._came.notify()
-
-    def wait(self, count: int) -> list[EncodedFrame]:
-        with self._came:
-            assert self._came.wait_for(lambda: len(self.frames) >= count, 10)
-            return self.frames[:count]
 
 
 def watched(source: ContainerSource, count: int = 30) -> tuple[str, list[EncodedFrame]]:

@@ -1,7 +1,6 @@
 """The time and the device's name in the picture: where they stand, and what they leave alone."""
 
 import itertools
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 from structlog.testing import capture_logs
 
 from camagent.media.container import ContainerSource
-from camagent.media.frame import EncodedFrame
 from camagent.media.overlay import Overlay
 from camagent.media.picture import planes_of
 from camagent.media.software import SoftwareStream
 from camagent.media.synthetic import SyntheticSource, read_timestamp
 from tests.media.footage import Footage
-from tests.media.streams import decode, grey, options
+from tests.media.streams import Collector, decode, grey, options
 
 NOW_S = 1_790_000_000.5
 PANEL, WHITE = 26, 235
@@ -30,22 +28,6 @@ def is_overlaid(luma: NDArray[np.uint8]) -> bool:
     tops = range(height_px * 2 // 3, height_px - 8, 2)
     slabs = [luma[top : top + 8, 16 : width_px // 4] for top in tops]
     return any(np.median(slab) < 40 and slab.max() > 150 for slab in slabs)
-
-
-class Frames:
-    def __init__(self) -> None:
-        self.frames: list[EncodedFrame] = []
-        self._came = threading.Condition()
-
-    def take(self, frame: EncodedFrame) -> None:
-        with self._came:
-            self.frames.append(frame)
-            self._came.notify()
-
-    def wait(self, count: int) -> list[EncodedFrame]:
-        with self._came:
-            assert self._came.wait_for(lambda: len(self.frames) >= count, 10)
-            return self.frames[:count]
 
 
 def drawn(
@@ -99,7 +81,7 @@ def test_the_text_follows_the_time() -> None:
 @pytest.mark.parametrize("overlay", [None, "cam"])
 def test_both_rungs_and_stills_show_it(overlay: str | None) -> None:
     """If it is asked for, and the machine-readable time stays so."""
-    main, low = Frames(), Frames()
+    main, low = Collector(), Collector()
     its_options = options(width_px=1280, height_px=720, bitrate_bps=2_000_000)
     source = SyntheticSource(replace(its_options, overlay=overlay))
     with source.opened(main.take) as stream, stream.low_rung(low.take):
@@ -143,7 +125,7 @@ def test_a_stream_that_is_handed_on_is_not_drawn_into_and_the_log_says_so_once(
                 replace(options(), overlay="cam"), url=str(path), passes_through=passes_through
             )
             for _ in range(2):
-                viewer = Frames()
+                viewer = Collector()
                 with source.opened(viewer.take):
                     luma = planes_of(decode(viewer.wait(3))[-1])[0]
                 assert is_overlaid(luma) is not passes_through

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import threading
 from pathlib import Path
 
 import av
@@ -22,32 +21,13 @@ from camagent.media.passthrough import PassedThrough, nal_types
 from camagent.media.snapshot import take_snapshot
 from tests.media.footage import Footage, Profile
 from tests.media.rtsp import RtspServer
-from tests.media.streams import decode
+from tests.media.streams import Collector, decode
 from tests.support import running, until
 
 FOOTAGE = Footage(width_px=320, height_px=180, seconds=1)
 OPTIONS = EncoderOptions(
     width_px=160, height_px=90, frames_per_second=30, bitrate_bps=200_000, keyframe_interval_s=10
 )
-
-
-class Collector:
-    def __init__(self) -> None:
-        self.frames: list[EncodedFrame] = []
-        self._came = threading.Condition()
-
-    def take(self, frame: EncodedFrame) -> None:
-        with self._came:
-            self.frames.append(frame)
-            self._came.notify()
-
-    def wait(self, count: int) -> list[EncodedFrame]:
-        assert self.comes(count, within_s=10)
-        return self.frames[:count]
-
-    def comes(self, count: int, *, within_s: float) -> bool:
-        with self._came:
-            return self._came.wait_for(lambda: len(self.frames) >= count, within_s)
 
 
 def source(url: str | Path, *, passes_through: bool = True) -> ContainerSource:

@@ -240,7 +240,7 @@ async def test_a_snapshot_is_taken_beside_viewers_and_by_root_alone(
     async with served(machine, tmp_path) as house:
         async with watched(own_address, house) as page:
             await machine.run(
-                "camagent snapshot /root/now.jpg && camagent snapshot - > /root/b.jpg"
+                "camagent snapshot /var/tmp/now.jpg && camagent snapshot - > /var/tmp/b.jpg"
             )
             await page.until_it_moves()
             assert len(await house.store.sessions()) == 1
@@ -250,7 +250,7 @@ async def test_a_snapshot_is_taken_beside_viewers_and_by_root_alone(
         )
     assert machine.sh("stat -c %a /run/camagent/snapshot.sock").strip() == "660"
     for name in ("now", "b"):
-        assert machine.sh(f"head -c 2 /root/{name}.jpg | od -An -tx1").split() == ["ff", "d8"]
+        assert machine.sh(f"head -c 2 /var/tmp/{name}.jpg | od -An -tx1").split() == ["ff", "d8"]
     assert "sudo camagent snapshot" in refused
     taken = await asyncio.to_thread(machine.journal, "EVENT=snapshot.taken")
     assert [entry["UID"] for entry in taken] == ["0", "0"]
