@@ -1,16 +1,16 @@
 """One RTCPeerConnection made awaitable: gather, answer, connect, and hear of its end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
 import structlog
+from aioice import Candidate
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
-    RTCIceServer,
     RTCIceTransport,
     RTCPeerConnection,
     RTCRtpCodecCapability,
@@ -19,10 +19,15 @@ from aiortc import (
 )
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc.rtcicetransport import candidate_from_aioice
 
 from camagent.errors import ConnectFailed, NegotiationFailed, ViewerLost
 from camagent.signaling.messages import IceCandidate
+from camagent.webrtc.diagnosis import Attempt
+from camagent.webrtc.gathering import trickle
 from camagent.webrtc.ice import to_aiortc, to_wire
+from camagent.webrtc.ice_servers import IceServers
+from camagent.webrtc.interfaces import InterfaceFilter
 from camagent.webrtc.negotiated import PLAYOUT_DELAY_URI
 from camagent.webrtc.sdp import ViewerOffer, with_extension, with_level
 from camagent.webrtc.sending import Sender
@@ -33,9 +38,7 @@ IcePolicy = Literal["all", "relay"]
 
 _CONSTRAINED_BASELINE = "42e01f"
 _OVER = frozenset({"failed", "closed"})
-# Above the 5 s that gathering may take with a STUN or TURN server that is dead.
-_CLOSE_DEADLINE_S = 8.0
-_STOP_DEADLINE_S = 2.0
+_CLOSE_DEADLINE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +47,14 @@ class PeerOptions:
 
     Attributes:
         policy: `relay` uses TURN only and shows no other address.
+        interfaces: the addresses of this machine that viewers are told.
         level: the H.264 level of the stream, such as `3.1`.
         asks_to_show_at_once: browsers that can are asked to show pictures as they come, unsmoothed.
         prefers_gcm: this processor encrypts AES-GCM faster than AES-CM with SHA1.
     """
 
     policy: IcePolicy = "all"
+    interfaces: InterfaceFilter = field(default_factory=InterfaceFilter)
     level: str = "3.1"
     asks_to_show_at_once: bool = True
     prefers_gcm: bool = False
@@ -61,7 +66,13 @@ class Peer:
     Candidates may be added only after `answer`.
     """
 
-    def __init__(self, connection: RTCPeerConnection, sender: Sender, options: PeerOptions) -> None:
+    def __init__(
+        self,
+        connection: RTCPeerConnection,
+        sender: Sender,
+        servers: IceServers,
+        options: PeerOptions,
+    ) -> None:
         self._connection = connection
         self._video = sender
         self._options = options
@@ -74,15 +85,43 @@ class Peer:
         if options.prefers_gcm:
             # The server of the DTLS handshake chooses the cipher, and Chromium would choose SHA1.
             self._sender.transport._set_role("server")  # noqa: SLF001 - contract test
+        self._trickling = trickle(self._ice, servers, options.interfaces)
+        self._servers = servers
+        self._found: asyncio.Queue[Candidate | None] = asyncio.Queue()
         # No child of a task group: cancelled half-way, aioice would leave its sockets open.
         self._gathering = asyncio.ensure_future(self._ice.iceGatherer.gather())
 
     async def gathered(self) -> None:
-        """Wait until our candidates are found, which `answer` needs. The search began at once."""
+        """Wait until the addresses of this machine are found, which `answer` needs."""
         await asyncio.shield(self._gathering)
 
+    async def find_candidates(self) -> None:
+        """Find all of our candidates, for `next_candidate`; returns when there are no more.
+
+        Cancelled, there are no more either.
+        """
+        try:
+            await self.gathered()
+            for candidate in self._trickling.local_candidates:
+                self._found.put_nowait(candidate)
+            await self._trickling.find_more(self._found.put_nowait)
+        finally:
+            self._found.put_nowait(None)
+
+    async def next_candidate(self) -> IceCandidate | None:
+        """Wait for the next of our candidates, as the viewer's browser knows their section.
+
+        None when there are no more. To be called after `answer`.
+        """
+        assert self._offer is not None, "candidates are told after the answer"
+        found = await self._found.get()
+        if found is None:
+            return None
+        mid, index = self._offer.video.mid, self._offer.video_index
+        return to_wire(candidate_from_aioice(found), mid=mid, index=index)
+
     async def answer(self, offer: ViewerOffer) -> str:
-        """Accept the viewer's offer and write the answer, our candidates included.
+        """Accept the viewer's offer and write the answer, with what candidates there are by now.
 
         Raises:
             NegotiationFailed: the offer cannot be used; the text says why.
@@ -110,6 +149,8 @@ class Peer:
             # aiortc's reader of SDP trusts its input; whatever trips it is the offer's fault.
             raise NegotiationFailed(f"the offer cannot be read: {error}") from error
         answer = with_level(self._connection.localDescription.sdp, self._options.level)
+        # aiortc takes the host candidates for all there are.
+        answer = answer.replace("a=end-of-candidates\r\n", "")
         return offer.widened(self._with_playout_delay(answer, offer))
 
     def _with_playout_delay(self, answer: str, offer: ViewerOffer) -> str:
@@ -120,14 +161,6 @@ class Peer:
         if not self._video.agree_playout_delay(extension_id):
             return answer
         return with_extension(answer, extension_id, PLAYOUT_DELAY_URI)
-
-    def candidates(self) -> list[IceCandidate]:
-        """List our candidates, as the viewer's browser knows their section."""
-        assert self._offer is not None, "candidates are told after the answer"
-        mid, index = self._offer.video.mid, self._offer.video_index
-        return [
-            to_wire(one, mid=mid, index=index) for one in self._ice.iceGatherer.getLocalCandidates()
-        ]
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Add one of the viewer's candidates, or None when there are no more.
@@ -151,7 +184,7 @@ class Peer:
         """
         while self._connection.connectionState != "connected":
             if self._connection.connectionState in _OVER:
-                raise ConnectFailed(f"{self.stage} failed")
+                raise ConnectFailed(self.told(f"{self.stage} failed"))
             await self._next_move()
 
     async def lost(self) -> NoReturn:
@@ -171,6 +204,18 @@ class Peer:
             return "gather"
         return "dtls" if self._ice.state == "completed" else "ice"
 
+    def told(self, problem: str) -> str:
+        """Say `problem`, and all that is known of why the connection did not come up."""
+        attempt = Attempt(
+            stage=self.stage,
+            ours=[one.type for one in self._trickling.local_candidates],
+            theirs=[one.type for one in self._trickling.remote_candidates],
+            pairs=len(self._trickling.checked_pairs()),
+            turn_servers=len(self._servers.turn),
+            policy=self._options.policy,
+        )
+        return attempt.told(problem)
+
     def pair_type(self) -> str | None:
         """Tell how media flows, by our candidate's type and the viewer's: `host/srflx`."""
         # aiortc tells nothing about the chosen pair. Contract test: test_contract.py.
@@ -186,7 +231,8 @@ class Peer:
                 await asyncio.wait([self._gathering])
                 await self._connection.close()
         except TimeoutError:
-            log.warning("peer.close_abandoned", after_s=_CLOSE_DEADLINE_S)
+            self._trickling.abandon_relays()
+            log.info("peer.relay_abandoned", after_s=_CLOSE_DEADLINE_S)
 
     @property
     def _ice(self) -> RTCIceTransport:
@@ -199,20 +245,21 @@ class Peer:
 
 @asynccontextmanager
 async def open_peer(
-    sender: Sender, *, ice_servers: Iterable[RTCIceServer], options: PeerOptions
+    sender: Sender, *, servers: IceServers, options: PeerOptions
 ) -> AsyncIterator[Peer]:
     """Hold a peer connection whose video `sender` sends.
 
-    The list of ICE servers is explicit, for aiortc has a public one of its own as default.
+    aiortc is told of no ICE server, and explicitly so, for it has a public one as default: it would
+    wait for each. They are asked beside it.
     """
     connection = RTCPeerConnection(
         RTCConfiguration(
-            iceServers=list(ice_servers),
+            iceServers=[],
             iceTransportPolicy=RTCIceTransportPolicy(options.policy),
             bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
         )
     )
-    peer = Peer(connection, sender, options)
+    peer = Peer(connection, sender, servers, options)
     try:
         yield peer
     finally:
@@ -222,7 +269,7 @@ async def open_peer(
 
 async def warm_up(sender: Sender) -> None:
     """Open and close one connection: the first in a process is the slow one."""
-    async with open_peer(sender, ice_servers=(), options=PeerOptions()) as peer:
+    async with open_peer(sender, servers=IceServers(), options=PeerOptions()) as peer:
         await peer.gathered()
 
 
@@ -231,7 +278,7 @@ async def _finish(closing: asyncio.Future[None]) -> None:
     try:
         await asyncio.shield(closing)
     except asyncio.CancelledError:
-        await asyncio.wait([closing], timeout=_STOP_DEADLINE_S)
+        await asyncio.wait([closing], timeout=_CLOSE_DEADLINE_S)
         raise
 
 

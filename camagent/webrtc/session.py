@@ -1,11 +1,9 @@
 """One viewer watching this device, from watch_request to the end."""
 
 import asyncio
-import enum
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 import structlog
@@ -28,45 +26,17 @@ from camagent.signaling.messages import (
     SignalAnswer,
     SignalIce,
 )
-from camagent.webrtc.ice import usable_servers
+from camagent.webrtc.ice import has_name
+from camagent.webrtc.ice_servers import usable_servers
 from camagent.webrtc.peer import Peer, PeerOptions, open_peer
 from camagent.webrtc.sdp import read_offer
 from camagent.webrtc.sending import Sender
+from camagent.webrtc.session_state import Ledger, SessionState
 
 log = structlog.get_logger(__name__)
 
-_MOST_CANDIDATES_WAITING = 64
-
-
-class SessionState(enum.Enum):
-    """The watch session lifecycle of the protocol, as the device lives it."""
-
-    REQUESTED = "requested"
-    """A watch_request came; the viewer is told watch_ready meanwhile."""
-
-    CONNECTING = "connecting"
-    """The peer connection exists and gathers; the offer is not in."""
-
-    OFFER_SENT = "offer_sent"
-    """The viewer's offer is here."""
-
-    ANSWER_RECEIVED = "answer_received"
-    """Our answer is on its way to the viewer."""
-
-    ICE_GATHERING = "ice_gathering"
-    """Candidates go both ways; ICE and DTLS are at work."""
-
-    CONNECTED = "connected"
-    """Media may flow; the first frame has not been handed over."""
-
-    STREAMING = "streaming"
-    """Media flows."""
-
-    ENDING = "ending"
-    """It is over; resources are being released."""
-
-    ENDED = "ended"
-    """Everything is released. Final."""
+_MOST_CANDIDATES = 64
+"""Each costs a check of its address: a viewer shall not search a network through this device."""
 
 
 _ORDER = tuple(SessionState)
@@ -93,23 +63,6 @@ class SessionLimits:
     offer_deadline_s: float = 30.0
     connect_deadline_s: float = 15.0
     longest_s: float | None = None
-
-
-@dataclass
-class Ledger:
-    """What is told about a session at its end."""
-
-    started_at_s: float = field(default_factory=time.monotonic)
-    reached_ms: dict[str, int] = field(default_factory=dict)
-    pair_type: str | None = None
-
-    def note(self, stage: str) -> None:
-        """Note how many milliseconds after the watch_request `stage` was reached, if it is new."""
-        self.reached_ms.setdefault(stage, round((time.monotonic() - self.started_at_s) * 1000))
-
-    def elapsed_s(self) -> float:
-        """How long ago the watch_request came, in tenths of a second."""
-        return round(time.monotonic() - self.started_at_s, 1)
 
 
 class Session:
@@ -139,9 +92,8 @@ class Session:
         self._send = send
         self._state = SessionState.REQUESTED
         self._offer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._candidates: asyncio.Queue[IceCandidate | None] = asyncio.Queue(
-            _MOST_CANDIDATES_WAITING
-        )
+        self._candidates: asyncio.Queue[IceCandidate | None] = asyncio.Queue()
+        self._candidates_taken = 0
         self._end: asyncio.Future[SessionError] = asyncio.get_running_loop().create_future()
 
     @property
@@ -163,10 +115,11 @@ class Session:
 
     def take_candidate(self, candidate: IceCandidate | None) -> None:
         """Take one of the viewer's candidates, or None when there are no more."""
-        try:
-            self._candidates.put_nowait(candidate)
-        except asyncio.QueueFull:
+        self._candidates_taken += 1
+        if self._candidates_taken > _MOST_CANDIDATES:
             log.warning("session.candidate_dropped", session_id=self.session_id)
+        else:
+            self._candidates.put_nowait(candidate)
 
     def end(self, reason: str) -> None:
         """Let `run` come to its end, which somebody wished."""
@@ -195,16 +148,20 @@ class Session:
 
     async def _serve(self) -> None:
         servers = usable_servers(self._ice_servers)
-        async with open_peer(self.sender, ice_servers=servers, options=self._options) as peer:
+        async with open_peer(self.sender, servers=servers, options=self._options) as peer:
             self._enter(SessionState.CONNECTING)
             try:
                 async with asyncio.TaskGroup() as tasks:
+                    finding = tasks.create_task(peer.find_candidates())
                     offer = await self._await_offer()
                     async with self._connect_deadline(peer):
                         await peer.gathered()
                         await self._negotiate(peer, offer)
+                        tasks.create_task(self._tell_candidates(peer))
                         tasks.create_task(self._pass_candidates(peer))
                         await peer.connected()
+                    # What it would still find, nobody needs now.
+                    finding.cancel()
                     await self._stream(peer)
             finally:
                 self._enter(SessionState.ENDING)
@@ -227,24 +184,30 @@ class Session:
         self._enter(SessionState.ANSWER_RECEIVED)
         for line in offer.candidates:
             self.take_candidate(IceCandidate(candidate=line))
-        for candidate in (*peer.candidates(), None):
-            ice = SignalIce.Payload(session_id=self.session_id, candidate=candidate)
-            self._send(SignalIce(payload=ice))
         if offer.has_all_candidates:
             self.take_candidate(None)
         self._enter(SessionState.ICE_GATHERING)
 
+    async def _tell_candidates(self, peer: Peer) -> None:
+        """Tell the viewer each of our candidates, and in the end that there are no more."""
+        while True:
+            candidate = await peer.next_candidate()
+            ice = SignalIce.Payload(session_id=self.session_id, candidate=candidate)
+            self._send(SignalIce(payload=ice))
+            if candidate is None:
+                return
+
     async def _pass_candidates(self, peer: Peer) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "it is one"
-        # Before Python 3.12 wait_for, which aioice asks for names with, loses a cancellation that
-        # comes as the name is given up: this would go on, and the session never end.
-        while not task.cancelling():
-            candidate = await self._candidates.get()
-            try:
-                await peer.add_candidate(candidate)
-            except NegotiationFailed as error:
-                log.warning("session.candidate_ignored", problem=str(error))
+        """Add the viewer's candidates in their order, but for those whose names have to be asked for."""
+        async with asyncio.TaskGroup() as names:
+            while True:
+                candidate = await self._candidates.get()
+                if candidate is not None and has_name(candidate):
+                    names.create_task(_add_candidate(peer, candidate))
+                    # Begun before the next one, which may say that there are no more.
+                    await asyncio.sleep(0)
+                else:
+                    await _add_candidate(peer, candidate)
 
     async def _stream(self, peer: Peer) -> None:
         self._enter(SessionState.CONNECTED)
@@ -275,7 +238,8 @@ class Session:
             async with asyncio.timeout(deadline_s):
                 yield
         except TimeoutError as error:
-            raise ConnectFailed(f"{peer.stage} did not finish within {deadline_s:g} s") from error
+            problem = f"{peer.stage} did not finish within {deadline_s:g} s"
+            raise ConnectFailed(peer.told(problem)) from error
 
     def _enter(self, state: SessionState) -> None:
         """Move on to `state` and log it; a move backwards is a bug, not an event."""
@@ -283,3 +247,10 @@ class Session:
         log.debug("session.state", previous=self._state.value, state=state.value)
         self._state = state
         self.ledger.note(state.value)
+
+
+async def _add_candidate(peer: Peer, candidate: IceCandidate | None) -> None:
+    try:
+        await peer.add_candidate(candidate)
+    except NegotiationFailed as error:
+        log.warning("session.candidate_ignored", problem=str(error))

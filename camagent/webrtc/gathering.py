@@ -1,0 +1,176 @@
+"""ICE that trickles (RFC 8838): host candidates at once, the others as their servers answer.
+
+aioice gathers from one STUN and one TURN server, and holds everything back until the last of them
+has answered or five seconds are over. Here a server that is dead delays nothing: the answer leaves
+with the host candidates, and what is found later follows.
+
+    host ───────────────► answer
+    server-reflexive ─────────► as each STUN server answers
+    relayed ──────────────────► UDP first, TCP and TLS a little later, the first that works wins
+
+This is aioice's connection with another way to gather; its private names are used for that, and
+are tried by test_contract.py.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from aioice import Candidate, Connection, TransportPolicy
+from aioice.ice import (
+    CandidatePair,
+    StunProtocol,
+    relayed_candidate,
+    server_reflexive_candidate,
+)
+from aioice.stun import TransactionError
+from aiortc import RTCIceTransport
+
+from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
+from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
+
+log = structlog.get_logger(__name__)
+
+Announce = Callable[[Candidate], None]
+
+_SERVER_DEADLINE_S = 5.0
+_BETWEEN_RELAYS_S = 0.4
+_COMPONENT = 1
+_UNTRIED = frozenset({CandidatePair.State.FROZEN, CandidatePair.State.WAITING})
+
+
+class TricklingConnection(Connection):
+    """An ICE connection that goes on looking for candidates while it connects.
+
+    Never made as such: `trickle` turns a new connection of aiortc's into one.
+    """
+
+    servers: IceServers
+    interfaces: InterfaceFilter
+    is_gathering: bool
+
+    async def gather_candidates(self) -> None:
+        """Find the host candidates; the others are `find_more`'s."""
+        if self._local_candidates_start:
+            return
+        self._local_candidates_start = True
+        if self._transport_policy == TransportPolicy.ALL:
+            addresses = own_addresses(self.interfaces)
+            self._local_candidates += await self.get_component_candidates(_COMPONENT, addresses)
+        self._local_candidates_end = True
+
+    async def find_more(self, announce: Announce) -> None:
+        """Ask every STUN and TURN server, and `announce` each candidate as it comes.
+
+        Returns when there will be no more. May be cancelled at any time.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for protocol in tuple(self._protocols):
+                    if not protocol.local_candidate.host.count(":"):
+                        for server in self.servers.stun:
+                            tasks.create_task(self._ask_stun(protocol, server, announce))
+                tasks.create_task(self._find_relay(announce))
+        finally:
+            self.is_gathering = False
+            if self._early_checks_done and not self._check_list_done:
+                self._check_list_maybe_fail()
+
+    def checked_pairs(self) -> list[CandidatePair]:
+        """List the ways that were tried, whatever came of it."""
+        return [pair for pair in self._check_list if pair.state not in _UNTRIED]
+
+    def abandon_relays(self) -> None:
+        """Let go of relays whose servers do not answer, instead of asking them for a minute."""
+        for protocol in self._protocols:
+            if protocol.local_candidate.type == "relay":
+                # Cancelled, its task closes the socket.
+                closing = protocol.transport._TurnTransport__close_task  # type: ignore[attr-defined]  # noqa: SLF001
+                if closing is not None:
+                    closing.cancel()
+
+    def _remote_candidates_expected(self) -> bool:
+        """Keep on checking while there may be more pairs, whichever side they come from."""
+        return self.is_gathering or super()._remote_candidates_expected()
+
+    async def _ask_stun(
+        self, protocol: StunProtocol, server: StunServer, announce: Announce
+    ) -> None:
+        address = (server.host, server.port)
+        try:
+            async with asyncio.timeout(_SERVER_DEADLINE_S):
+                candidate, _ = await server_reflexive_candidate(protocol, address)
+        except (OSError, TransactionError, UnicodeError) as error:
+            log.info("ice.stun_failed", server=f"{server.host}:{server.port}", cause=repr(error))
+            return
+        is_new = all(
+            (known.host, known.port) != (candidate.host, candidate.port)
+            for known in self._local_candidates
+        )
+        if is_new and not self._closing:
+            self._local_candidates.append(candidate)
+            announce(candidate)
+
+    async def _find_relay(self, announce: Announce) -> None:
+        """Ask the TURN servers one after the other, without waiting for the one before to fail."""
+        untried = list(self.servers.turn)
+        asked: set[asyncio.Task[StunProtocol | None]] = set()
+        try:
+            while untried or asked:
+                if untried:
+                    asked.add(asyncio.ensure_future(self._allocate(untried.pop(0))))
+                within_s = _BETWEEN_RELAYS_S if untried else None
+                answered, asked = await asyncio.wait(
+                    asked, timeout=within_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                relays = [relay for task in answered if (relay := task.result()) is not None]
+                if relays:
+                    self._add_relay(relays.pop(), announce)
+                    for other in relays:
+                        other.transport.close()
+                    return
+        finally:
+            # aioice gives back what an allocation that is cancelled had opened.
+            for task in asked:
+                task.cancel()
+
+    async def _allocate(self, server: TurnServer) -> StunProtocol | None:
+        try:
+            async with asyncio.timeout(_SERVER_DEADLINE_S):
+                _, protocol = await relayed_candidate(
+                    component=_COMPONENT,
+                    hide_related_address=self._transport_policy == TransportPolicy.RELAY,
+                    protocol_factory=lambda: StunProtocol(self),
+                    turn_server=(server.host, server.port),
+                    turn_username=server.username,
+                    turn_password=server.credential,
+                    turn_ssl=server.transport == "tls",
+                    turn_transport="udp" if server.transport == "udp" else "tcp",
+                )
+        except (OSError, TransactionError, UnicodeError) as error:
+            log.info("ice.turn_failed", server=server.name, cause=repr(error))
+            return None
+        return protocol
+
+    def _add_relay(self, protocol: StunProtocol, announce: Announce) -> None:
+        if self._closing or self._check_list_done:
+            protocol.transport.close()
+            return
+        self._protocols.append(protocol)
+        self._local_candidates.append(protocol.local_candidate)
+        for remote in self._remote_candidates:
+            self._pair_remote_candidate(remote)
+        self.sort_check_list()
+        announce(protocol.local_candidate)
+
+
+def trickle(
+    transport: RTCIceTransport, servers: IceServers, interfaces: InterfaceFilter
+) -> TricklingConnection:
+    """Let a transport that has not gathered yet trickle; aiortc must know of no server."""
+    connection = transport._connection  # noqa: SLF001 - contract test
+    connection.__class__ = TricklingConnection
+    assert isinstance(connection, TricklingConnection), "made one just now"
+    connection.servers, connection.interfaces = servers, interfaces
+    connection.is_gathering = True
+    return connection
