@@ -12,6 +12,7 @@ from typing import NoReturn
 import structlog
 
 from camagent import __version__
+from camagent.errors import CameraError, CameraRefused, SettingsError
 from camagent.health_log import Changes
 from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
@@ -32,7 +33,7 @@ from camagent.signaling.router import Router
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
-from camagent.wiring import choose_source, encoder_options, link_options
+from camagent.wiring import choose_source, encoder_options, link_options, open_deadline_s
 
 log = structlog.get_logger(__name__)
 
@@ -65,12 +66,13 @@ class Agent:
         runtime_folder: Path | None = None,
     ) -> None:
         structlog.contextvars.bind_contextvars(device_id=settings.device_id)
-        self._source = choose_source(settings.video)
+        self._source = choose_source(settings.video, settings.camera)
         self._capture = Capture(
             self._source,
             linger_s=settings.video.linger_s,
             is_always_on=settings.video.always_on,
             stall_after_s=settings.video.stall_after_s,
+            open_deadline_s=open_deadline_s(settings.video),
             retry_delays=partial(backoff, longest_s=_LONGEST_CAMERA_RETRY_DELAY_S),
             on_change=self._changed,
         )
@@ -132,12 +134,11 @@ class Agent:
             self._kill_switch.look()
         async with self._shown(), self._metrics(), asyncio.TaskGroup() as tasks:
             parts = [
-                tasks.create_task(self._capture.run(), name="capture"),
+                tasks.create_task(self._run_camera(), name="capture"),
                 tasks.create_task(self._registry.run(), name="registry"),
                 tasks.create_task(self._link.run(), name="link"),
                 tasks.create_task(self._service.run(), name="service"),
                 tasks.create_task(self._settle(), name="settle"),
-                tasks.create_task(self._look_for_camera(), name="look-for-camera"),
                 tasks.create_task(self._watch_health(), name="health"),
             ]
             if self._kill_switch is not None:
@@ -154,10 +155,24 @@ class Agent:
         await self._link.until_settled()
         self._service.ready()
 
-    async def _look_for_camera(self) -> None:
-        """Find out before the first viewer does whether there is a camera."""
-        if isinstance(self._source, PiCamera) and (problem := await find_pi_camera()):
-            self._capture.suspect(problem)
+    async def _run_camera(self) -> NoReturn:
+        """Have the camera looked at, and only then let viewers have it: two cannot open it."""
+        if isinstance(self._source, PiCamera):
+            await self._look_for(self._source)
+        await self._capture.run()
+
+    async def _look_for(self, camera: PiCamera) -> None:
+        """Find out before the first viewer does what keeps the camera from serving.
+
+        Raises:
+            SettingsError: the camera cannot do what the settings ask of it.
+        """
+        try:
+            await find_pi_camera(camera, may_open=not self._capture.is_barred)
+        except CameraRefused as refused:
+            raise SettingsError(refused.problems) from refused
+        except CameraError as error:
+            self._capture.suspect(str(error))
 
     @asynccontextmanager
     async def _shown(self) -> AsyncIterator[None]:

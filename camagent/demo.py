@@ -61,7 +61,8 @@ def _with_a_picture(settings: Settings) -> Settings:
     """Fall back to the test picture, and say so."""
     if settings.video.source != "auto":
         return settings
-    problem = pi_camera_problem()
+    tuning_file = settings.camera.tuning_file
+    problem = pi_camera_problem(tuning_file=None if tuning_file is None else str(tuning_file))
     if problem is None:
         return settings
     print(f"No Pi camera to show ({problem}).\nShowing a test picture instead.")

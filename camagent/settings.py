@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_settings import SettingsConfigDict
 
+from camagent.camera_settings import CameraSettings
 from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 
@@ -51,9 +52,6 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         default="auto",
         description="where pictures come from: auto (the Pi camera), picamera, "
         "container (CAMAGENT_VIDEO__URL) or synthetic (a test picture)",
-    )
-    camera_number: int = Field(
-        default=0, ge=0, le=15, description="which Pi camera, counted from 0; default 0"
     )
     url: SecretStr | None = Field(
         default=None,
@@ -204,6 +202,7 @@ class Settings(EnvironmentSettings):
         default="auto", description="auto, console, journal or json; default auto"
     )
     video: VideoSettings = VideoSettings()
+    camera: CameraSettings = CameraSettings()
 
     @field_validator("server_ca_file", "client_cert_file", "client_key_file")
     @classmethod

@@ -2,16 +2,19 @@
 
 import ssl
 
+from camagent.camera_settings import CameraSettings
 from camagent.errors import SettingsError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import VideoSource
-from camagent.media.picamera import PiCamera, picamera2_problem
+from camagent.media.picamera import CameraWishes, PiCamera, picamera2_problem
 from camagent.settings import Settings, VideoSettings
 from camagent.signaling.options import LinkOptions
 
 
-def choose_source(video: VideoSettings) -> VideoSource:
+def choose_source(video: VideoSettings, camera: CameraSettings) -> VideoSource:
     """Pick where pictures come from; `auto` is the Pi camera, never a surprise.
+
+    `camera` is for that one alone.
 
     Raises:
         SettingsError: `auto` found no picamera2.
@@ -36,7 +39,23 @@ def choose_source(video: VideoSettings) -> VideoSource:
                 raise SettingsError(
                     [f"CAMAGENT_VIDEO__SOURCE=auto: {problem}; or set it to {otherwise}"]
                 )
-    return PiCamera(options, camera_number=video.camera_number)
+    return PiCamera(options, camera_wishes(camera))
+
+
+def camera_wishes(camera: CameraSettings) -> CameraWishes:
+    """Hand on what is asked of the camera, with the names that its refusals shall use."""
+    names = {name: f"CAMAGENT_CAMERA__{name.upper()}" for name in CameraSettings.model_fields}
+    names |= {name: f"CAMAGENT_VIDEO__{name.upper()}" for name in VideoSettings.model_fields}
+    return CameraWishes(**camera.model_dump(mode="json"), names=names)
+
+
+def open_deadline_s(video: VideoSettings) -> float:
+    """Tell after how long a call into the source is stuck for good; the process ends then.
+
+    A network camera takes its time, and FFmpeg has a deadline of its own for each step of it.
+    """
+    is_on_network = video.url is not None and "://" in video.url.get_secret_value()
+    return 40.0 if video.source == "container" and is_on_network else 10.0
 
 
 def encoder_options(video: VideoSettings) -> EncoderOptions:

@@ -76,12 +76,69 @@ class PiCameraContract:
         seen = world.run("refused")
         assert seen["problem"] is None
         assert (
-            seen["absent"]
-            == "CameraError: there is no Pi camera 3: libcamera finds 1, counted from 0"
+            seen["absent"] == "CameraError: there is no Pi camera 3: libcamera finds 0 "
+            "(/base/soc/i2c0mux/i2c@1/imx708@1a)"
         )
         assert seen["busy"].startswith(
             "CameraError: the Pi camera cannot be opened; does another program use it?"
         )
+
+    def test_what_is_wished_reaches_the_camera(self, world: World) -> None:
+        """Its own metadata and configuration say so, and that they would be otherwise by themselves."""
+        itself, seen = world.run("unadjusted"), world.run("adjusted")
+        assert seen["metadata"] == {
+            "ExposureTime": 5_000,
+            "AnalogueGain": 4.0,
+            "LensPosition": 5.0,
+            "ScalerCrop": [0, 1296, 2304, 1296],
+            "FrameDuration": 33_333,
+        }
+        assert seen["flips"] == [1, 0]
+        assert seen["sensor"] == [2304, 1296]
+        assert itself["metadata"] == {
+            "ExposureTime": 10_000,
+            "AnalogueGain": 2.0,
+            "LensPosition": 1.0,
+            "ScalerCrop": [0, 0, 4608, 2592],
+            "FrameDuration": 33_333,
+        }
+        assert itself["flips"] == [0, 0]
+        assert itself["sensor"] == [1536, 864]
+
+    def test_the_lens_is_told_to_look_for_its_place(self, world: World) -> None:
+        """In this mode it would stay where it is; 2 says that it found it."""
+        assert world.run("focused") == {"state": 2}
+
+    def test_what_the_camera_cannot_do_is_refused(self, world: World) -> None:
+        """A sentence for each, with what would be right; the camera can be opened afterwards."""
+        modes = ", ".join(f"{size} with 10 bits" for size in ("1536x864", "2304x1296", "4608x2592"))
+        assert world.run("too_much")["refused"] == [
+            f"sensor_width_px=1920, sensor_height_px=1080: the imx708 has the modes {modes}",
+            "exposure_time_us=40000: the imx708 takes 1 to 33333 at 30 frames per second",
+            "analogue_gain=17: the imx708 takes 1 to 16",
+            "lens_position_dioptres=16: the imx708 takes 0 to 15",
+            "contrast=33: the imx708 takes 0 to 32",
+            "ZOOM=50: the imx708 takes 1 to 40.5",
+        ]
+
+    def test_another_process_looks_at_the_camera(self, world: World) -> None:
+        """It tells what cannot be, and leaves the camera to whoever comes next."""
+        seen = world.run("looked_at")
+        assert seen["fine"] == []
+        assert seen["too_much"] == [
+            "contrast=33: the imx708 takes 0 to 32",
+            "zoom=50: the imx708 takes 1 to 40.5",
+        ]
+        assert seen["absent"][0].startswith("there is no Pi camera 3: libcamera finds 0 (")
+        assert seen["not_opened"] == []
+
+    def test_choices_have_libcameras_numbers(self, world: World) -> None:
+        """Each of our words is libcamera's word for that number."""
+        seen = world.run("numbers")
+        assert len(seen) == 7
+        for choices in seen.values():
+            for ours, _number, theirs in choices:
+                assert ours.replace("-", "") == theirs.lower()
 
     @pytest.mark.parametrize("platform", PLATFORMS)
     def test_a_sensor_that_stops_is_survived(self, world: World, platform: str) -> None:

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from structlog.testing import capture_logs
 
 from camagent import __version__
 from camagent.agent import Agent
-from camagent.errors import CameraHung, SettingsError
+from camagent.camera_settings import CameraSettings
+from camagent.errors import CameraError, CameraHung, SettingsError
 from camagent.media.capture import CaptureState
 from camagent.media.container import ContainerSource
-from camagent.media.frame import EncodedFrame, Encoding
+from camagent.media.encoder import EncoderOptions
+from camagent.media.frame import EncodedFrame, Encoding, Stream
 from camagent.media.picamera import PiCamera, pi_camera_problem
 from camagent.media.synthetic import SyntheticSource
 from camagent.notify import Notifier
@@ -27,7 +30,7 @@ from camagent.privacy import InUseLight
 from camagent.settings import Settings, VideoSettings
 from camagent.signaling.messages import WATCH_ENDED, DeviceWatchRequest
 from camagent.status import find_status
-from camagent.wiring import choose_source, link_options
+from camagent.wiring import camera_wishes, choose_source, link_options, open_deadline_s
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, until
 
@@ -167,7 +170,7 @@ class HungCamera:
 
 async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only a new process helps against a hung camera: the error comes out, the server is told."""
-    monkeypatch.setattr("camagent.agent.choose_source", lambda _video: HungCamera())
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera: HungCamera())
     async with server() as relay:
         agent = Agent(settings(relay.url, video={"always_on": True}))
         with pytest.raises(ExceptionGroup) as caught:
@@ -187,7 +190,80 @@ async def test_a_part_that_fails_ends_the_agent(monkeypatch: pytest.MonkeyPatch)
 )
 def test_the_source_is_the_one_that_was_asked_for(video: dict[str, Any], kind: type) -> None:
     """Choosing opens nothing, so every source can be chosen anywhere."""
-    assert isinstance(choose_source(VideoSettings.model_validate(video)), kind)
+    chosen = choose_source(VideoSettings.model_validate(video), CameraSettings())
+    assert isinstance(chosen, kind)
+
+
+def test_every_wish_is_handed_on_with_its_name() -> None:
+    """What may be set is what may be wished, and refusals can call all of it by its name."""
+    given = CameraSettings(id="1", zoom=2.5, tuning_file=Path(__file__))
+    wishes = camera_wishes(given)
+
+    assert asdict(wishes) == given.model_dump(mode="json") | {"names": dict(wishes.names)}
+    assert wishes.told("zoom", wishes.zoom) == "CAMAGENT_CAMERA__ZOOM=2.5"
+    assert wishes.told("width_px", 1280) == "CAMAGENT_VIDEO__WIDTH_PX=1280"
+
+
+class ShyCamera(PiCamera):
+    """A Pi camera that notes when it is opened, and does not let that happen."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            EncoderOptions(
+                width_px=160,
+                height_px=120,
+                frames_per_second=10,
+                bitrate_bps=100_000,
+                keyframe_interval_s=10,
+            )
+        )
+        self.was_opened = asyncio.Event()
+
+    @contextmanager
+    def opened(self, _publish: Callable[[EncodedFrame], None]) -> Iterator[Stream]:
+        self.was_opened.set()
+        raise CameraError("it is shy")
+        yield
+
+
+async def test_the_camera_is_not_opened_while_another_process_looks_at_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both would find it busy; whoever wants a picture has it once the look is over."""
+    camera, is_over, asked = ShyCamera(), asyncio.Event(), asyncio.Event()
+
+    async def look(_camera: PiCamera, *, may_open: bool) -> None:
+        assert may_open
+        asked.set()
+        await is_over.wait()
+
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera: camera)
+    monkeypatch.setattr("camagent.agent.find_pi_camera", look)
+    async with server() as relay:
+        agent = Agent(settings(relay.url))
+        async with running(agent):
+            with agent.capture.watched():
+                await asked.wait()
+                await (await relay.accepted()).welcome()
+                assert not camera.was_opened.is_set()
+                is_over.set()
+                async with asyncio.timeout(DEADLINE_S):
+                    await camera.was_opened.wait()
+
+
+@pytest.mark.parametrize(
+    ("video", "deadline_s"),
+    [
+        ({"source": "container", "url": "rtsp://camera.lan/live"}, 40),
+        ({"source": "container", "url": "/dev/video0"}, 10),
+        ({"source": "picamera"}, 10),
+    ],
+)
+def test_only_network_cameras_may_take_long_to_open(
+    video: dict[str, Any], deadline_s: float
+) -> None:
+    """Longer than all of FFmpeg's own deadlines together; a stuck driver is known sooner."""
+    assert open_deadline_s(VideoSettings.model_validate(video)) == deadline_s
 
 
 def test_auto_without_a_pi_camera_is_a_setting_to_change() -> None:

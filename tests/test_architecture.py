@@ -154,6 +154,7 @@ def test_settings_are_read_at_the_top_only() -> None:
         "camagent.demo",
         "camagent.wiring",
     }
+    assert importers("camagent.camera_settings") == {"camagent.settings", "camagent.wiring"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from camagent.camera_settings import CameraSettings
 from camagent.settings import Settings, VideoSettings
 from server_stub.cli import _parser
 from server_stub.settings import RelaySettings
 
 # A dotted noun in quotes, as every event is logged.
 _EVENT = r'"([a-z_]+\.[a-z_]+)"'
+GROUPS = {"video", "camera"}
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -20,24 +22,25 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize(
     ("kind", "prefix", "others"),
     [
-        (Settings, "CAMAGENT_", r"VIDEO__|RELAY_|ENV_FILE"),
+        (Settings, "CAMAGENT_", r"VIDEO__|CAMERA__|RELAY_|ENV_FILE"),
         (VideoSettings, "CAMAGENT_VIDEO__", r"\Z"),
+        (CameraSettings, "CAMAGENT_CAMERA__", r"\Z"),
         (RelaySettings, "CAMAGENT_RELAY_", r"\Z"),
     ],
 )
 def test_every_setting_is_in_the_tables(kind: type[BaseModel], prefix: str, others: str) -> None:
     """The tables name each setting that exists and none that does not."""
     told = set(re.findall(rf"^\| `{prefix}(?!{others})(\w+)` \|", README, flags=re.MULTILINE))
-    real = {name.upper() for name in kind.model_fields} - {"VIDEO"}
+    real = {name.upper() for name in kind.model_fields if name not in GROUPS}
 
     assert told == real
 
 
-@pytest.mark.parametrize("kind", [Settings, VideoSettings, RelaySettings])
+@pytest.mark.parametrize("kind", [Settings, VideoSettings, CameraSettings, RelaySettings])
 def test_every_setting_says_what_is_right(kind: type[BaseModel]) -> None:
     """The description is what a wrong value is answered with."""
     for name, field in kind.model_fields.items():
-        assert field.description or name == "video", name
+        assert field.description or name in GROUPS, name
 
 
 def test_files_that_it_shows_are_there() -> None:
@@ -65,13 +68,14 @@ def as_told(default: Any) -> str:
     [
         (Settings, "CAMAGENT_"),
         (VideoSettings, "CAMAGENT_VIDEO__"),
+        (CameraSettings, "CAMAGENT_CAMERA__"),
         (RelaySettings, "CAMAGENT_RELAY_"),
     ],
 )
 def test_every_default_is_as_told(kind: type[BaseModel], prefix: str) -> None:
     """The tables' second column is what holds when nothing is set."""
     for name, field in kind.model_fields.items():
-        if name == "video":
+        if name in GROUPS:
             continue
         row = re.search(rf"^\| `{prefix}{name.upper()}` \| ([^|]+) \|", README, re.MULTILINE)
         assert row is not None, name

@@ -68,7 +68,6 @@ EXAMPLES = {
     "log_level": "debug",
     "log_format": "json",
     "video.source": "container",
-    "video.camera_number": "1",
     "video.url": "/dev/video0",
     "video.transcode": "True",
     "video.width_px": "640",
@@ -80,16 +79,47 @@ EXAMPLES = {
     "video.linger_s": "0.0",
     "video.always_on": "True",
     "video.stall_after_s": "5.5",
+    "camera.id": "1",
+    "camera.sensor_width_px": "2304",
+    "camera.sensor_height_px": "1296",
+    "camera.sensor_bit_depth": "10",
+    "camera.rotation_deg": "180",
+    "camera.horizontal_flip": "True",
+    "camera.vertical_flip": "True",
+    "camera.exposure_time_us": "5000",
+    "camera.exposure_value": "-1.5",
+    "camera.metering": "spot",
+    "camera.flicker": "50hz",
+    "camera.analogue_gain": "2.5",
+    "camera.red_gain": "1.5",
+    "camera.blue_gain": "2.5",
+    "camera.autofocus": "manual",
+    "camera.lens_position_dioptres": "0.5",
+    "camera.focus_range": "macro",
+    "camera.brightness": "-0.5",
+    "camera.contrast": "1.5",
+    "camera.saturation": "0.5",
+    "camera.sharpness": "2.5",
+    "camera.noise_reduction": "high-quality",
+    "camera.hdr": "sensor",
+    "camera.zoom": "2.5",
+    "camera.zoom_centre_x": "0.25",
+    "camera.zoom_centre_y": "0.75",
+    "camera.tuning_file": __file__,
 }
+# What cannot be set beside the others.
+ALONE = {"camera.white_balance": "cloudy"}
 
 
 def plain(settings: Settings) -> dict[str, str]:
     """Write every value as the text that it can be set by."""
-    top = {name: getattr(settings, name) for name in Settings.model_fields if name != "video"}
-    video = {f"video.{name}": value for name, value in settings.video}
+    groups = {"video": settings.video, "camera": settings.camera}
+    top = {name: getattr(settings, name) for name in Settings.model_fields if name not in groups}
+    parts = {f"{name}.{part}": value for name, group in groups.items() for part, value in group}
     return {
         name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in (top | video).items()
+        for name, value in (top | parts).items()
+        if name not in ALONE
     }
 
 
@@ -102,6 +132,18 @@ def test_every_setting_has_a_name_in_the_environment(monkeypatch: pytest.MonkeyP
     named = {environment_name(name): value for name, value in EXAMPLES.items()}
 
     assert plain(read(monkeypatch, **named)) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_what_excludes_others_can_be_set_too(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """By itself, in either way."""
+    group, part = name.split(".")
+    by_environment = read(monkeypatch, **{environment_name(name): ALONE[name]})
+    monkeypatch.delenv(environment_name(name))
+    by_option = read(monkeypatch, f"--{name.replace('_', '-')}={ALONE[name]}")
+
+    assert getattr(getattr(by_environment, group), part) == ALONE[name]
+    assert by_option == by_environment
 
 
 def test_every_setting_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +286,24 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CAMAGENT_VIDEO__ALWAYS_ON", "perhaps", ["CAMAGENT_VIDEO__ALWAYS_ON=perhaps", "true"]),
         ("CAMAGENT_VIDEO__WIDHT_PX", "640", ["WIDHT_PX", "perhaps CAMAGENT_VIDEO__WIDTH_PX"]),
         ("CAMAGENT_VIDEO", "640x480", ["CAMAGENT_VIDEO: ", "CAMAGENT_VIDEO__"]),
+        ("CAMAGENT_CAMERA__ROTATION_DEG", "90", ["CAMAGENT_CAMERA__ROTATION_DEG=90", "180"]),
+        ("CAMAGENT_CAMERA__ROTATION_DEG", "45", ["CAMAGENT_CAMERA__ROTATION_DEG=45", "180"]),
+        ("CAMAGENT_CAMERA__EXPOSURE_TIME_US", "0", ["EXPOSURE_TIME_US=0", "microseconds"]),
+        ("CAMAGENT_CAMERA__EXPOSURE_VALUE", "9", ["EXPOSURE_VALUE=9", "-8 to 8"]),
+        ("CAMAGENT_CAMERA__METERING", "all", ["METERING=all", "centre-weighted, spot or matrix"]),
+        ("CAMAGENT_CAMERA__FLICKER", "55hz", ["FLICKER=55hz", "50hz"]),
+        ("CAMAGENT_CAMERA__ANALOGUE_GAIN", "nan", ["ANALOGUE_GAIN=nan"]),
+        ("CAMAGENT_CAMERA__WHITE_BALANCE", "warm", ["WHITE_BALANCE=warm", "daylight"]),
+        ("CAMAGENT_CAMERA__RED_GAIN", "2", ["RED_GAIN", "CAMAGENT_CAMERA__BLUE_GAIN"]),
+        ("CAMAGENT_CAMERA__SENSOR_WIDTH_PX", "2", ["CAMAGENT_CAMERA__SENSOR_HEIGHT_PX"]),
+        ("CAMAGENT_CAMERA__SENSOR_BIT_DEPTH", "10", ["CAMAGENT_CAMERA__SENSOR_HEIGHT_PX"]),
+        ("CAMAGENT_CAMERA__LENS_POSITION_DIOPTRES", "inf", ["DIOPTRES=inf", "metres"]),
+        ("CAMAGENT_CAMERA__BRIGHTNESS", "2", ["BRIGHTNESS=2", "-1 to 1"]),
+        ("CAMAGENT_CAMERA__ZOOM", "0.5", ["CAMAGENT_CAMERA__ZOOM=0.5", "half of the width"]),
+        ("CAMAGENT_CAMERA__ZOOM_CENTRE_X", "1.1", ["ZOOM_CENTRE_X=1.1", "left edge"]),
+        ("CAMAGENT_CAMERA__HDR", "on", ["CAMAGENT_CAMERA__HDR=on", "sensor"]),
+        ("CAMAGENT_CAMERA__TUNING_FILE", "/nowhere.json", ["TUNING_FILE=/nowhere.json"]),
+        ("CAMAGENT_CAMERA__ZOMM", "2", ["ZOMM", "perhaps CAMAGENT_CAMERA__ZOOM is meant"]),
         ("CAMAGENT_LOG_LEVEL", "loud", ["CAMAGENT_LOG_LEVEL=loud", "debug"]),
     ],
 )
@@ -266,6 +326,28 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     )
 
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            {"WHITE_BALANCE": "cloudy", "RED_GAIN": "2", "BLUE_GAIN": "2"},
+            "CAMAGENT_CAMERA__WHITE_BALANCE and fixed gains exclude each other",
+        ),
+        (
+            {"LENS_POSITION_DIOPTRES": "1", "AUTOFOCUS": "continuous"},
+            "CAMAGENT_CAMERA__AUTOFOCUS has to be manual or unset",
+        ),
+    ],
+)
+def test_wishes_that_contradict_each_other_are_refused(
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, str], told: str
+) -> None:
+    """No camera need be asked for that, and nothing is chosen in silence."""
+    (line,) = problems(monkeypatch, **{f"CAMAGENT_CAMERA__{name}": names[name] for name in names})
+
+    assert told in line
 
 
 def test_a_picture_larger_than_the_level_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

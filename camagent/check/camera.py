@@ -12,7 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from camagent.check.findings import Finding, Verdict
 from camagent.check.neighbours import CAMERA, camera_holders
-from camagent.errors import CameraError
+from camagent.errors import CameraError, CameraRefused
 from camagent.media.frame import EncodedFrame, VideoSource
 from camagent.media.hub import VideoHub
 from camagent.media.opening import Opening
@@ -22,6 +22,8 @@ _NOBODY_SEEN = (
     "if the text above does not say it: check the cable, and rpicam-hello --list-cameras or "
     "v4l2-ctl --list-devices; only with sudo this command sees every program that holds a camera"
 )
+
+_REFUSED = "correct these settings; the agent does not start with them while this camera is there"
 
 
 class _FirstFrame:
@@ -53,6 +55,8 @@ async def check_camera(
     try:
         async with _lit(light):
             return Finding(CAMERA, Verdict.OK, await _try(source, deadline_s=deadline_s))
+    except CameraRefused as refused:
+        return Finding(CAMERA, Verdict.FAILED, str(refused), _REFUSED)
     except CameraError as error:
         problem = str(error)
     except Exception as error:  # noqa: BLE001 - a camera's library raises anything; here it is told

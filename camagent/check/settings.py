@@ -65,7 +65,7 @@ def check_settings(origin: Origin) -> tuple[Parts | None, list[Finding]]:
     parts = Parts(
         settings=settings,
         link=_built(problems, lambda: link_options(settings)),
-        source=_built(problems, lambda: choose_source(settings.video)),
+        source=_built(problems, lambda: choose_source(settings.video, settings.camera)),
         light=_built(problems, lambda: _light(settings.in_use_led)),
     )
     findings = [*(_wrong(origin, problem) for problem in problems), *_strange(origin)]

@@ -209,7 +209,6 @@ class Capture:
         try:
             encoding = await opening.opened(deadline_s=self._open_deadline_s)
             self._opening, self._encoding = opening, encoding
-            self.hub.begin(keeps_group=not encoding.makes_keyframes)
             if self._bitrate_bps is not None:
                 encoding.set_bitrate(self._bitrate_bps)
             yield opening

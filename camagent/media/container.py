@@ -4,51 +4,75 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
 import structlog
 from av import Packet
 from av.container import InputContainer
+from av.video.stream import VideoStream
 
 from camagent.errors import CameraError
+from camagent.media.allocation import bound_allocations
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Publish, Stream
 from camagent.media.passthrough import PassedThrough, can_pass_through
 from camagent.media.picture import Fitter
+from camagent.media.reading import (
+    Item,
+    Read,
+    live,
+    looped,
+    packets,
+    pictures,
+)
 from camagent.media.software import SoftwareStream
 from camagent.media.threads import thread_running
+from camagent.media.usb import fits, open_usb
 
 log = structlog.get_logger(__name__)
 
-Item = TypeVar("Item", av.VideoFrame, "Packet[Any]")
-
 _AS_IT_IS = (
-    "neither size nor bitrate can be set, and keyframes come when the camera makes them; "
-    "CAMAGENT_VIDEO__TRANSCODE=true encodes anew"
+    "neither size nor bitrate can be set, and no keyframe can be asked for: they come when the "
+    "camera makes them; CAMAGENT_VIDEO__TRANSCODE=true encodes anew"
 )
-_OPEN_DEADLINE_S = 8.0
 _READ_DEADLINE_S = 5.0
-_LONGEST_GAP_S = 1.0
-"""A file's pictures are shown at most this far apart, whatever its timestamps say."""
 
 
 class ContainerSource:
     """A V4L2 device such as /dev/video0, a URL such as rtsp://…, or the path of a file.
 
     A file is played in real time, over and over. The end or failure of anything else ends the
-    frames; closing tells why. `passes_through` allows H.264 to go on as it is, where it fits.
+    frames; closing tells why.
+
+    Args:
+        options: what is made of the pictures where they are encoded.
+        url: as above.
+        passes_through: H.264 may go on as it is, where it fits.
+        connect_deadline_s: for connecting, and as long again for finding out what comes.
+        picture_deadline_s: how long data may come without a keyframe, or a picture, in it.
     """
 
-    def __init__(self, options: EncoderOptions, *, url: str, passes_through: bool = True) -> None:
+    def __init__(
+        self,
+        options: EncoderOptions,
+        *,
+        url: str,
+        passes_through: bool = True,
+        connect_deadline_s: float = 6.0,
+        picture_deadline_s: float = 8.0,
+    ) -> None:
         self._options = options
         self._passes_through = passes_through
         self._url = url
+        self._connect_deadline_s = connect_deadline_s
+        self._picture_deadline_s = picture_deadline_s
+        self._told: tuple[str, str] | None = None
 
     @property
     def name(self) -> str:
@@ -71,42 +95,87 @@ class ContainerSource:
         closing = threading.Event()
         with self._open() as container:
             video = container.streams.video[0]
-            if self._passes_through and can_pass_through(video):
-                log.info("container.passed_through", source=self.name, note=_AS_IT_IS)
-                passed = PassedThrough(publish, video)
-                pass_on = partial(self._pass_on, container, passed, closing)
-                with thread_running(pass_on, stop=closing.set, name="container"):
-                    yield passed
-                return
-            stream = SoftwareStream(publish, self._options)
-            pictures = self._timed(_pictures, container, closing)
+            is_passed_through = self._fits(video)
+            self._tell(video, is_passed_through=is_passed_through)
+            if is_passed_through:
+                yield from self._passed_through(container, publish, closing)
+            else:
+                yield from self._encoded(container, publish, closing)
+
+    def _passed_through(
+        self, container: InputContainer, publish: Publish, closing: threading.Event
+    ) -> Iterator[Stream]:
+        passed = PassedThrough(publish, container.streams.video[0])
+        with contextlib.closing(self._timed(packets, container, closing)) as coming:
+            self._until_keyframe(passed, coming)
+            work = partial(self._pass_on, coming, passed, closing)
+            with thread_running(work, stop=closing.set, name="container"):
+                yield passed
+
+    def _encoded(
+        self, container: InputContainer, publish: Publish, closing: threading.Event
+    ) -> Iterator[Stream]:
+        stream = SoftwareStream(publish, self._options)
+        decoded = partial(pictures, deadline_s=self._picture_deadline_s)
+        with contextlib.closing(self._timed(decoded, container, closing)) as coming:
             # Here, for it can take a camera seconds to come to its next keyframe.
-            pictures = itertools.chain([next(pictures)], pictures)
-            work = partial(self._encode, pictures, stream, closing)
-            with (
-                stream.main.running(),
-                thread_running(work, stop=closing.set, name="container"),
-            ):
+            shown = itertools.chain([next(coming)], coming)
+            work = partial(self._encode, shown, stream, closing)
+            with stream.main.running(), thread_running(work, stop=closing.set, name="container"):
                 yield stream
 
-    def _pass_on(
-        self, container: InputContainer, passed: PassedThrough, closing: threading.Event
+    def _fits(self, video: VideoStream) -> bool:
+        """Tell whether `video` needs no encoder."""
+        if not self._passes_through:
+            return False
+        return fits(video, self._options) if self._is_device else can_pass_through(video)
+
+    def _tell(self, video: VideoStream, *, is_passed_through: bool) -> None:
+        """Log what the camera gives, and what becomes of it; the same words only once."""
+        options = self._options
+        gives = _in_words(video)
+        becomes = f"{options.width_px}x{options.height_px} at {options.frames_per_second}"
+        note = _AS_IT_IS if is_passed_through else f"fitted into {becomes} and encoded by libx264"
+        if self._told != (told := (gives, note)):
+            self._told = told
+            log.info("container.opened", source=self.name, gives=gives, note=note)
+
+    def _until_keyframe(
+        self, passed: PassedThrough, coming: "Iterator[tuple[Packet[Any], int]]"
     ) -> None:
-        for packet, captured_at_us in self._timed(_packets, container, closing):
+        """Pass on frames up to the first that viewers can start with; a camera may take its time."""
+        until_s = time.monotonic() + self._picture_deadline_s
+        for packet, captured_at_us in coming:
+            passed.take(packet, captured_at_us=captured_at_us)
+            if passed.has_begun:
+                return
+            if time.monotonic() > until_s:
+                raise CameraError(
+                    f"{self.name} sent no keyframe for {self._picture_deadline_s:g} s; "
+                    "set its keyframe interval (I-frame interval, GOP) to 2 s"
+                )
+
+    def _pass_on(
+        self,
+        coming: "Iterator[tuple[Packet[Any], int]]",
+        passed: PassedThrough,
+        closing: threading.Event,
+    ) -> None:
+        for packet, captured_at_us in coming:
             if closing.is_set():
                 return
             passed.take(packet, captured_at_us=captured_at_us)
 
     def _encode(
         self,
-        pictures: Iterator[tuple[av.VideoFrame, int]],
+        shown: Iterator[tuple[av.VideoFrame, int]],
         stream: SoftwareStream,
         closing: threading.Event,
     ) -> None:
         fitter = Fitter(width_px=self._options.width_px, height_px=self._options.height_px)
         interval_us = 1_000_000 // self._options.frames_per_second
         due_us = 0
-        for picture, captured_at_us in pictures:
+        for picture, captured_at_us in shown:
             if closing.is_set():
                 return
             # A source that is faster than asked for is thinned out; jitter is no reason to.
@@ -115,20 +184,20 @@ class ContainerSource:
                 stream.take(fitter.fit(picture), captured_at_us=captured_at_us)
 
     def _timed(
-        self,
-        read: Callable[[InputContainer], Iterator[Item]],
-        container: InputContainer,
-        closing: threading.Event,
-    ) -> Iterator[tuple[Item, int]]:
-        """Yield what `read` gives and when it was captured, in microseconds, monotonic."""
+        self, read: "Read[Item]", container: InputContainer, closing: threading.Event
+    ) -> Generator[tuple[Item, int]]:
+        """Yield what `read` gives and when it was captured, in microseconds, monotonic.
+
+        To be closed before the container: what it holds may be the container's memory.
+        """
         try:
             if self._is_file:
-                yield from _looped(read, container, closing, reopen=self._open)
+                yield from looped(read, container, closing, reopen=self._open)
             else:
-                yield from _live(read, container)
+                yield from live(read, container, closing)
         except av.FFmpegError as error:
             # Without the cause: PyAV's errors quote the URL, with the password in it.
-            raise CameraError(f"reading {self.name} failed: {error.strerror}") from None
+            raise CameraError(f"reading {self.name} failed: {_reason(error)}") from None
         if not closing.is_set():
             raise CameraError(f"{self.name} came to its end")
 
@@ -141,8 +210,18 @@ class ContainerSource:
         return not self._is_device and urlsplit(self._url).scheme in {"", "file"}
 
     def _open(self) -> InputContainer:
-        container = self._open_device() if self._is_device else self._open_url()
-        if not container.streams.video:
+        bound_allocations()
+        until_s = time.monotonic() + self._connect_deadline_s
+        try:
+            container = self._open_device() if self._is_device else self._open_url()
+        except (av.FFmpegError, ValueError) as error:
+            # Without the cause: PyAV's errors quote the URL, with the password in it.
+            reason = _reason(error)
+            if time.monotonic() >= until_s:
+                reason = f"no usable answer within {self._connect_deadline_s:g} s"
+            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
+        # FFmpeg makes pictures of text as well.
+        if not container.streams.video or container.format.name == "tty":
             container.close()
             raise CameraError(f"{self.name} holds no video")
         container.streams.video[0].thread_type = "SLICE"
@@ -150,29 +229,22 @@ class ContainerSource:
 
     def _open_url(self) -> InputContainer:
         is_rtsp = urlsplit(self._url).scheme in {"rtsp", "rtsps"}
-        return self._try_open(None, {"rtsp_transport": "tcp"} if is_rtsp else {})
+        # Sound is not even asked for.
+        rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+        return self._try_open(None, rtsp if is_rtsp else {})
 
     def _open_device(self) -> InputContainer:
-        size = f"{self._options.width_px}x{self._options.height_px}"
-        options = {"video_size": size, "framerate": str(self._options.frames_per_second)}
-        try:
-            # Raw pictures of this size fit through USB only a few times per second.
-            return self._try_open("v4l2", options | {"input_format": "mjpeg"})
-        except CameraError:
-            return self._try_open("v4l2", options)
+        try_open = partial(self._try_open, "v4l2")
+        return open_usb(try_open, self._options, passes_through=self._passes_through)
 
     def _try_open(self, container_format: str | None, options: dict[str, str]) -> InputContainer:
-        try:
-            return av.open(
-                self._url,
-                format=container_format,
-                options=options,
-                timeout=(_OPEN_DEADLINE_S, _READ_DEADLINE_S),
-            )
-        except (av.FFmpegError, ValueError) as error:
-            reason = error.strerror if isinstance(error, av.FFmpegError) else "no such format"
-            # Without the cause: PyAV's errors quote the URL, with the password in it.
-            raise CameraError(f"{self.name} cannot be opened: {reason}{self._hint()}") from None
+        return av.open(
+            self._url,
+            format=container_format,
+            # As `options` they would set the decoder's size too, whatever the camera has.
+            container_options=options,
+            timeout=(self._connect_deadline_s, _READ_DEADLINE_S),
+        )
 
     def _hint(self) -> str:
         if not self._is_device:
@@ -182,58 +254,25 @@ class ContainerSource:
         return "; is this user in the group video, or does another program use it?"
 
 
-def _pictures(container: InputContainer) -> Iterator[av.VideoFrame]:
-    return container.decode(video=0)
+def _reason(error: av.FFmpegError | ValueError) -> str:
+    """Say why, without the URL."""
+    match error:
+        case av.error.ExitError():
+            return "nothing came in time"
+        case av.error.HTTPUnauthorizedError() | av.error.HTTPForbiddenError():
+            return f"{error.strerror}; are user and password right in scheme://USER:PASSWORD@HOST?"
+        case av.error.HTTPNotFoundError():
+            return f"{error.strerror}; is the path in the URL right?"
+        case av.FFmpegError():
+            return error.strerror or type(error).__name__
+    return "no such format"
 
 
-def _packets(container: InputContainer) -> Iterator["Packet[Any]"]:
-    return (packet for packet in container.demux(video=0) if packet.size)
-
-
-def _live(
-    read: Callable[[InputContainer], Iterator[Item]],
-    container: InputContainer,
-) -> Iterator[tuple[Item, int]]:
-    """Take them as they come."""
-    for item in read(container):
-        yield item, time.monotonic_ns() // 1_000
-
-
-def _looped(
-    read: Callable[[InputContainer], Iterator[Item]],
-    container: InputContainer,
-    closing: threading.Event,
-    *,
-    reopen: Callable[[], InputContainer],
-) -> Iterator[tuple[Item, int]]:
-    """Play a file over and over, each picture at its time."""
-    interval_s = 1 / float(container.streams.video[0].average_rate or 25)
-    due_at_s = time.monotonic()
-    with contextlib.ExitStack() as reopened:
-        while True:
-            previous_s: float | None = None
-            is_empty = True
-            for item in read(container):
-                at_s = _time_s(item)
-                gap_s = interval_s
-                if previous_s is not None and at_s is not None:
-                    gap_s = min(max(0.0, at_s - previous_s), _LONGEST_GAP_S)
-                previous_s, is_empty = at_s, False
-                due_at_s = max(due_at_s + gap_s, time.monotonic() - _LONGEST_GAP_S)
-                if closing.wait(max(0.0, due_at_s - time.monotonic())):
-                    return
-                yield item, int(due_at_s * 1_000_000)
-            if is_empty:
-                return
-            try:
-                container.seek(0)
-            except av.FFmpegError:
-                # A bare stream has no index to find its start by.
-                reopened.close()
-                container = reopened.enter_context(reopen())
-
-
-def _time_s(item: "av.VideoFrame | Packet[Any]") -> float | None:
-    if item.pts is None or item.time_base is None:
-        return None
-    return float(item.pts * item.time_base)
+def _in_words(video: VideoStream) -> str:
+    """Say which format, size and rate: `MJPEG 640x360 at 30`."""
+    codec = video.codec_context
+    name = {"h264": "H.264", "rawvideo": codec.pix_fmt or "raw"}.get(codec.name, codec.name.upper())
+    profile = f" ({codec.profile})" if codec.name == "h264" and codec.profile else ""
+    rate = f" at {float(video.average_rate):.4g}" if video.average_rate else ""
+    size = f"{codec.width}x{codec.height}" if codec.width else "of unknown size"
+    return f"{name}{profile} {size}{rate}"

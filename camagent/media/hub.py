@@ -64,9 +64,10 @@ class VideoHub:
         return len(self._subscribers)
 
     def begin(self, *, keeps_group: bool) -> None:
-        """Start anew with an encoder that was just opened.
+        """Forget what came so far.
 
-        `keeps_group`: it makes no keyframes when asked, so joiners get those there were.
+        `keeps_group`: who joins gets the frames since the last keyframe from now on, and none is
+        asked for.
         """
         self._group = Group() if keeps_group else None
 

@@ -41,6 +41,8 @@ class Opening:
         self._has_hung = False
         self.newest_at_s = self._loop.time()
         self.first_frame = asyncio.Event()
+        # Until it is known who makes keyframes: the first one may come before that.
+        hub.begin(keeps_group=True)
         # A daemon: a camera that hangs must not keep the process from ending.
         threading.Thread(target=self._run, name=f"opening {source.name}", daemon=True).start()
 
@@ -53,6 +55,8 @@ class Opening:
         """
         encoding = await self._wait(self._opened, "opening", deadline_s)
         self.newest_at_s = self._loop.time()
+        if encoding.makes_keyframes:
+            self._hub.begin(keeps_group=False)
         return encoding
 
     async def start_low_rung(self, hub: VideoHub, *, deadline_s: float) -> Encoding:
@@ -93,6 +97,8 @@ class Opening:
             CameraHung: it is not closed after `deadline_s`.
         """
         self._leave.set()
+        # Who joins later is not to begin with what is seen now.
+        self._hub.begin(keeps_group=False)
         self._jobs.put(None)
         if not self._has_hung:
             await self._wait(self._closed, "closing", deadline_s)

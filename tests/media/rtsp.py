@@ -20,7 +20,7 @@ _IMPORT = "import gi; gi.require_version('GstRtspServer', '1.0')"
 
 USER, PASSWORD = "owner", "not-a-secret"
 
-Name = Literal["baseline", "high", "password", "sdp-only"]
+Name = Literal["baseline", "main", "high", "password", "sound", "sdp-only", "no-keyframes"]
 
 
 def has_gstreamer() -> bool:
@@ -82,13 +82,19 @@ def prepare_streams(folder: Path, footage: Footage) -> Path:
     """Write the streams that the server plays.
 
     baseline    constrained baseline, no B-frames
+    main        Main profile, no B-frames
     high        High profile, with B-frames
     password    baseline, for USER and PASSWORD, as digest authentication has it
+    sound       baseline, with sound beside it
     sdp-only    baseline, whose SPS and PPS are in the session description and nowhere else
+    no-keyframes
+                baseline, without its keyframes
     """
     in_band: list[tuple[Name, Profile, int, str]] = [
         ("baseline", "baseline", 0, ""),
         ("password", "baseline", 0, USER),
+        ("sound", "baseline", 0, ""),
+        ("main", "main", 0, ""),
         ("high", "high", 2, ""),
     ]
     for name, profile, b_frames, user in in_band:
@@ -97,6 +103,9 @@ def prepare_streams(folder: Path, footage: Footage) -> Path:
         caps = "stream-format=byte-stream"
         _write(folder / name, footage, packets, frames, caps=caps, user=user)
     packets, sets = footage.h264()
+    others = [packet for packet in packets if not packet.is_keyframe]
+    frames = (sets + bytes(packet) for packet in others)
+    _write(folder / "no-keyframes", footage, others, frames, caps="stream-format=byte-stream")
     frames = (_with_lengths(bytes(packet)) for packet in packets)
     caps = f"stream-format=avc,codec_data=(buffer){_configuration_record(sets).hex()}"
     _write(folder / "sdp-only", footage, packets, frames, caps=caps)
@@ -120,6 +129,7 @@ def _write(
         "shown": [packet.pts for packet in packets],
         "user": user,
         "password": PASSWORD,
+        "has_sound": stem.name == "sound",
     }
     stem.with_suffix(".json").write_text(json.dumps(about))
 

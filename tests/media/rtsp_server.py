@@ -22,9 +22,12 @@ gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402 (versions come first)
 
 # Without an interval the payloader sends the SPS and PPS that the frames hold, and no others.
-LAUNCH = (
-    "( appsrc name=source is-live=true format=time ! rtph264pay name=pay0 pt=96 config-interval=0 )"
+VIDEO = "appsrc name=source is-live=true format=time ! rtph264pay name=pay0 pt=96 config-interval=0"
+SOUND = (
+    "appsrc name=sound is-live=true format=time caps=audio/x-mulaw,rate=8000,channels=1 "
+    "! rtppcmupay name=pay1 pt=0"
 )
+SOUND_MS = 20
 
 
 class Stream(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc] # gi has no types
@@ -34,7 +37,7 @@ class Stream(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc] # gi has no 
         super().__init__()
         self._about: dict[str, Any] = json.loads(description.read_text())
         self._frames = list(_frames_of(description.with_suffix(".frames")))
-        self.set_launch(LAUNCH)
+        self.set_launch(f"( {VIDEO} {SOUND} )" if self._about["has_sound"] else f"( {VIDEO} )")
         # All viewers see one camera.
         self.set_shared(True)
         self.connect("media-configure", self._configure)
@@ -55,6 +58,9 @@ class Stream(GstRtspServer.RTSPMediaFactory):  # type: ignore[misc] # gi has no 
         source = media.get_element().get_by_name("source")
         source.set_property("caps", Gst.Caps.from_string(self._about["caps"]))
         source.connect("need-data", self._push, self._buffers())
+        if self._about["has_sound"]:
+            sound = media.get_element().get_by_name("sound")
+            sound.connect("need-data", self._push, _silence())
 
     def _push(self, source: Gst.Element, _: int, buffers: Iterator[Gst.Buffer]) -> None:
         source.emit("push-buffer", next(buffers))
@@ -89,6 +95,14 @@ def main(folder: Path, port: str) -> None:
         sys.stdin.fileno(), GLib.PRIORITY_DEFAULT, GLib.IO_HUP, lambda *_: loop.quit()
     )
     loop.run()
+
+
+def _silence() -> Iterator[Gst.Buffer]:
+    for number in itertools.count():
+        buffer = Gst.Buffer.new_wrapped(bytes(8 * SOUND_MS))
+        buffer.pts = number * SOUND_MS * Gst.MSECOND
+        buffer.duration = SOUND_MS * Gst.MSECOND
+        yield buffer
 
 
 def _token(role: str) -> GstRtspServer.RTSPToken:

@@ -1,6 +1,7 @@
 """What a container source promises: any size and rate in, a live stream out, no secret in its words."""
 
 import itertools
+import random
 import threading
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame
 from camagent.media.picture import planes_of
 from tests.media.streams import decode, grey
+
+NOISE = random.Random(1).randbytes(100_000)  # noqa: S311 - the same each time
 
 
 def source(url: str | Path, *, frames_per_second: int = 30) -> ContainerSource:
@@ -170,8 +173,36 @@ def test_sound_is_no_camera(sound: Path) -> None:
             pass
 
 
+def test_sound_beside_the_picture_is_left_out(tmp_path: Path) -> None:
+    """Also where it comes first."""
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8_000)
+        video = container.add_stream("mpeg4", rate=50)
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        for _ in range(10):
+            samples = av.AudioFrame("s16", "mono", 160)
+            samples.sample_rate = 8_000
+            container.mux(sound.encode(samples))
+            container.mux(video.encode(grey(width_px=320, height_px=180)))
+        container.mux(video.encode(None))
+    assert len(decode(watch(source(path, frames_per_second=50), 15))) >= 15
+
+
 def test_a_truncated_file_tells_why_it_ended(clip: Path) -> None:
     """What cannot be decoded ends in a CameraError, at the latest where the block ends."""
     clip.write_bytes(clip.read_bytes()[:2_000])
     with pytest.raises(CameraError, match=r"clip.mp4"), source(clip).opened(lambda _frame: None):
+        pass
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "noise.h264", "noise.mp4", "noise.mjpeg", "none.mp4"]
+)
+def test_what_is_no_video_is_refused(tmp_path: Path, name: str) -> None:
+    """Whatever its name says, and before anything is waited for."""
+    path = tmp_path / name
+    content = {"notes": b"Call the plumber.\n" * 100, "noise": NOISE, "none": b""}[path.stem]
+    path.write_bytes(content)
+    with pytest.raises(CameraError, match=name), source(path).opened(lambda _frame: None):
         pass

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import av
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from camagent.errors import CameraError
 from camagent.media.capture import Capture
@@ -16,7 +18,7 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import EncodedFrame, Stream
 from camagent.media.group import LONGEST_US, MOST_BYTES, Group
 from camagent.media.hub import VideoHub
-from camagent.media.passthrough import nal_types
+from camagent.media.passthrough import PassedThrough, nal_types
 from camagent.media.snapshot import take_snapshot
 from tests.media.footage import Footage, Profile
 from tests.media.rtsp import RtspServer
@@ -40,27 +42,36 @@ class Collector:
             self._came.notify()
 
     def wait(self, count: int) -> list[EncodedFrame]:
+        assert self.comes(count, within_s=10)
+        return self.frames[:count]
+
+    def comes(self, count: int, *, within_s: float) -> bool:
         with self._came:
-            assert self._came.wait_for(lambda: len(self.frames) >= count, 10)
-            return self.frames[:count]
+            return self._came.wait_for(lambda: len(self.frames) >= count, within_s)
 
 
 def source(url: str | Path, *, passes_through: bool = True) -> ContainerSource:
     return ContainerSource(OPTIONS, url=str(url), passes_through=passes_through)
 
 
-def write(path: Path, *, profile: Profile = "baseline", b_frames: int = 0) -> Path:
+def write(
+    path: Path,
+    *,
+    profile: Profile = "baseline",
+    b_frames: int = 0,
+    footage: Footage = FOOTAGE,
+) -> Path:
     """Write a file, raw or MP4 by its name, whose parameter sets are where its format has them."""
-    packets, parameter_sets = FOOTAGE.h264(profile=profile, b_frames=b_frames)
+    packets, parameter_sets = footage.h264(profile=profile, b_frames=b_frames)
     if path.suffix == ".h264":
         path.write_bytes(parameter_sets + b"".join(bytes(packet) for packet in packets))
         return path
-    rate = FOOTAGE.frames_per_second
+    rate = footage.frames_per_second
     options = {"profile": profile, "x264-params": f"keyint={rate}:scenecut=0:bframes={b_frames}"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = FOOTAGE.width_px, FOOTAGE.height_px, "yuv420p"
-        for picture in FOOTAGE.pictures():
+        stream.width, stream.height, stream.pix_fmt = footage.width_px, footage.height_px, "yuv420p"
+        for picture in footage.pictures():
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
     return path
@@ -124,8 +135,9 @@ def test_it_has_no_low_rung(tmp_path: Path) -> None:
         start(stream)
 
 
-async def test_a_joiner_starts_with_the_last_keyframe(tmp_path: Path) -> None:
-    """Who comes in the middle of a group gets it from its start, and none is asked for."""
+@pytest.mark.parametrize("late", [3, 40])
+async def test_a_joiner_starts_with_the_last_keyframe(tmp_path: Path, late: int) -> None:
+    """Who comes in the middle of a group, the first as well, gets it from its start; none is asked for."""
     capture = Capture(
         source(write(tmp_path / "raw.h264")),
         linger_s=0,
@@ -135,7 +147,7 @@ async def test_a_joiner_starts_with_the_last_keyframe(tmp_path: Path) -> None:
     first, joiner = Collector(), Collector()
     async with running(capture.run()):
         with capture.watched(), capture.hub.subscribed(first):
-            await until(lambda: len(first.frames) > 40 and not first.frames[-1].is_keyframe)
+            await until(lambda: len(first.frames) > late and not first.frames[-1].is_keyframe)
             asked = capture.hub.keyframes_forced
             with capture.hub.subscribed(joiner):
                 assert joiner.frames[0].is_keyframe
@@ -143,8 +155,57 @@ async def test_a_joiner_starts_with_the_last_keyframe(tmp_path: Path) -> None:
                 await until(lambda: len(joiner.frames) > 40)
             assert (await take_snapshot(capture))[:2] == b"\xff\xd8"
         await until(lambda: capture.state is CaptureState.IDLE)
-    assert capture.hub.keyframes_forced == asked
+        assert capture.hub.keyframes_forced == asked
+        with capture.hub.subscribed(much_later := Collector()):
+            assert much_later.frames == []
     assert len(decode(joiner.frames)) == len(joiner.frames)
+
+
+def test_a_stream_may_change_its_size(tmp_path: Path) -> None:
+    """Handed on, it changes for viewers too; encoded anew, it is fitted into what they have."""
+    footage = Footage(width_px=160, height_px=120, seconds=1)
+    smaller = write(tmp_path / "smaller.h264", footage=footage)
+    path = write(tmp_path / "raw.h264")
+    path.write_bytes(path.read_bytes() + smaller.read_bytes())
+
+    for passes_through, sizes in ((True, {(320, 180), (160, 120)}), (False, {(160, 90)})):
+        viewer = Collector()
+        with source(path, passes_through=passes_through).opened(viewer.take):
+            pictures = decode(viewer.wait(45))
+        assert {(picture.width, picture.height) for picture in pictures} == sizes
+
+
+def test_a_stream_that_ceases_to_fit_ends(tmp_path: Path) -> None:
+    """What not every browser decodes is not handed on; opened anew, it is encoded."""
+    viewer = Collector()
+    with av.open(str(write(tmp_path / "raw.h264"))) as container:
+        passed = PassedThrough(viewer.take, container.streams.video[0])
+    passed.take(keyframe("baseline"), captured_at_us=1)
+    with pytest.raises(CameraError, match=r"changed to an H.264 profile"):
+        passed.take(keyframe("main"), captured_at_us=2)
+    assert len(viewer.frames) == 1
+
+
+def keyframe(profile: Profile) -> av.Packet:
+    packets, sets = FOOTAGE.h264(profile=profile)
+    return av.Packet(sets + bytes(packets[0]))
+
+
+def test_parameter_sets_go_with_each_keyframe(tmp_path: Path) -> None:
+    """Also where the camera sends them once, and by themselves."""
+    packets, sets = FOOTAGE.h264()
+    viewer = Collector()
+    with av.open(str(write(tmp_path / "raw.h264"))) as container:
+        passed = PassedThrough(viewer.take, container.streams.video[0])
+    passed.take(packets[1], captured_at_us=1)
+    passed.take(av.Packet(sets), captured_at_us=2)
+    assert not passed.has_begun
+    for number, packet in enumerate((packets[0], packets[1], packets[0])):
+        passed.take(packet, captured_at_us=3 + number)
+
+    assert [frame.is_keyframe for frame in viewer.frames] == [True, False, True]
+    assert nal_types(viewer.frames[0].data) >= {7, 8, 5}
+    assert viewer.frames[2].data == viewer.frames[0].data
 
 
 def frame(at_us: int, *, size: int = 10, is_keyframe: bool = False) -> EncodedFrame:
@@ -165,6 +226,33 @@ def test_a_group_is_bounded() -> None:
     group.add(frame(9, is_keyframe=True))
     group.add(frame(10))
     assert [one.pts_us for one in group.frames] == [9, 10]
+
+
+FRAMES = st.lists(
+    st.tuples(
+        st.integers(1, LONGEST_US),
+        st.sampled_from([1, 100_000, MOST_BYTES // 2, MOST_BYTES, MOST_BYTES + 1]),
+        st.booleans(),
+    ),
+    max_size=12,
+)
+
+
+@given(FRAMES)
+def test_a_group_is_all_since_the_last_keyframe_or_nothing(
+    frames: list[tuple[int, int, bool]],
+) -> None:
+    """Never more than 2 s and 4 MB of it, and never with a gap."""
+    group, since, at_us, is_lost = Group(), [], 0, True
+    for gap_us, size, is_keyframe in frames:
+        at_us += gap_us
+        newest = frame(at_us, size=size, is_keyframe=is_keyframe)
+        group.add(newest)
+        since = [newest] if is_keyframe else [*since, newest]
+        fits_in_time = at_us - since[0].pts_us <= LONGEST_US
+        fits = fits_in_time and sum(len(one.data) for one in since) <= MOST_BYTES
+        is_lost = not fits or (is_lost and not is_keyframe)
+        assert group.frames == ([] if is_lost else since)
 
 
 async def test_an_encoder_that_makes_keyframes_is_asked_again(tmp_path: Path) -> None:

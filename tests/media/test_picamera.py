@@ -18,7 +18,7 @@ ONE_CAMERA = """
 class Picamera2:
     global_camera_info = staticmethod(lambda: [{"Model": "imx708", "Num": 0}])
 
-    def __init__(self, number):
+    def __init__(self, number, tuning):
         try:
             raise OSError(16, "Device or resource busy")
         except OSError as error:

@@ -1,6 +1,7 @@
 """What is done with the real picamera2, inside the rig: one function each, its result as JSON."""
 
 import asyncio
+import importlib
 import itertools
 import json
 import os
@@ -13,12 +14,14 @@ from typing import Any
 
 import av
 
-from camagent.errors import CameraError, RestartNeeded
+from camagent.errors import CameraError, CameraRefused, RestartNeeded
 from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
 from camagent.media.encoder import EncoderOptions
+from camagent.media.finding import find_pi_camera
 from camagent.media.frame import EncodedFrame
-from camagent.media.picamera import PiCamera, pi_camera_problem
+from camagent.media.picamera import CameraWishes, PiCamera, pi_camera_problem
+from camagent.media.picamera.controls import CHOICES, ISP_HDR
 from camagent.media.picture import planes_of
 from camagent.media.timestamp import read_timestamp
 
@@ -26,7 +29,7 @@ CAMERA_FAULT = Path(os.environ["LIBCAMERA_VIRTUAL_FAULT"])
 DEADLINE_S = 20.0
 
 
-def camera(*, number: int = 0, frames_per_second: int = 30) -> PiCamera:
+def camera(*, frames_per_second: int = 30, **wishes: Any) -> PiCamera:
     return PiCamera(
         EncoderOptions(
             width_px=1280,
@@ -35,7 +38,7 @@ def camera(*, number: int = 0, frames_per_second: int = 30) -> PiCamera:
             bitrate_bps=2_000_000,
             keyframe_interval_s=10,
         ),
-        camera_number=number,
+        CameraWishes(**wishes),
     )
 
 
@@ -152,8 +155,133 @@ def refused() -> dict[str, Any]:
     """Ask for a camera that is not there, and for one that is taken."""
     return {
         "problem": pi_camera_problem(),
-        "absent": problem_of(lambda: camera(number=3)),
+        "absent": problem_of(lambda: camera(id="3")),
         "busy": problem_of(camera, while_open=camera()),
+    }
+
+
+def adjusted() -> dict[str, Any]:
+    """Ask for everything at once, and look at what the camera then says of itself."""
+    source = camera(
+        id="/base/soc/i2c0mux/i2c@1/imx708@1a",
+        sensor_width_px=2304,
+        sensor_height_px=1296,
+        rotation_deg=180,
+        vertical_flip=True,
+        exposure_time_us=5_000,
+        exposure_value=1.5,
+        metering="spot",
+        flicker="50hz",
+        analogue_gain=4.0,
+        red_gain=1.5,
+        blue_gain=2.0,
+        lens_position_dioptres=5.0,
+        focus_range="macro",
+        brightness=0.1,
+        contrast=1.1,
+        saturation=0.9,
+        sharpness=2.0,
+        noise_reduction="high-quality",
+        zoom=2.0,
+        zoom_centre_x=0.25,
+        zoom_centre_y=1.0,
+    )
+    viewer = Viewer()
+    with source.opened(viewer.take) as its_stream:
+        viewer.next(5)
+        return what_it_is(its_stream)
+
+
+def what_it_is(its_stream: Any) -> dict[str, Any]:
+    picamera2 = its_stream._camera
+    metadata = picamera2.capture_metadata(wait=DEADLINE_S)
+    configuration = picamera2.camera_configuration()
+    told = ("ExposureTime", "AnalogueGain", "LensPosition", "ScalerCrop", "FrameDuration")
+    return {
+        "metadata": {name: metadata[name] for name in told},
+        "flips": [configuration["transform"].hflip, configuration["transform"].vflip],
+        "sensor": configuration["sensor"]["output_size"],
+    }
+
+
+def unadjusted() -> dict[str, Any]:
+    """Ask for nothing."""
+    viewer = Viewer()
+    with camera().opened(viewer.take) as its_stream:
+        viewer.next(5)
+        return what_it_is(its_stream)
+
+
+def focused() -> dict[str, Any]:
+    """Let the lens look for its place once, after the start."""
+    viewer = Viewer()
+    with camera(autofocus="auto").opened(viewer.take) as its_stream:
+        viewer.next(30)
+        return {"state": its_stream._camera.capture_metadata(wait=DEADLINE_S)["AfState"]}
+
+
+def too_much() -> dict[str, Any]:
+    """Ask for what this camera cannot do; then whether it can be had all the same."""
+    wishes = {
+        "exposure_time_us": 40_000,
+        "analogue_gain": 17.0,
+        "lens_position_dioptres": 16.0,
+        "contrast": 33.0,
+        "zoom": 50.0,
+        "sensor_width_px": 1920,
+        "sensor_height_px": 1080,
+        "names": {"zoom": "ZOOM"},
+    }
+    try:
+        with camera(**wishes).opened(lambda _frame: None):
+            refused = []
+    except CameraRefused as error:
+        refused = error.problems
+    camera().check()
+    return {"refused": refused}
+
+
+def looked_at() -> dict[str, Any]:
+    """Let a process of its own look at the camera, and open it here afterwards."""
+    wishes = {"contrast": 33.0, "zoom": 50.0}
+    seen = {
+        "fine": found(camera(brightness=0.5)),
+        "too_much": found(camera(**wishes)),
+        "absent": found(camera(id="3")),
+        "not_opened": found(camera(**wishes), may_open=False),
+    }
+    viewer = Viewer()
+    with camera().opened(viewer.take):
+        viewer.next(5)
+    return seen
+
+
+def found(source: PiCamera, *, may_open: bool = True) -> list[str]:
+    try:
+        asyncio.run(find_pi_camera(source, may_open=may_open))
+    except CameraRefused as refused:
+        return refused.problems
+    except CameraError as error:
+        return [str(error)]
+    return []
+
+
+def numbers() -> dict[str, Any]:
+    """Set our numbers of choices beside libcamera's."""
+    controls = importlib.import_module("libcamera").controls
+    ours = dict(CHOICES.values()) | {"HdrMode": ISP_HDR}
+    theirs = {
+        control: getattr(controls, f"{control}Enum", None)
+        or getattr(controls.draft, f"{control}Enum")
+        for control in ours
+    }
+    return {
+        control: [
+            [name, number, theirs[control](number).name]
+            for name, number in choices.items()
+            if not name.endswith("hz")
+        ]
+        for control, choices in ours.items()
     }
 
 

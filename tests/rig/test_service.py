@@ -205,6 +205,22 @@ async def test_a_wrong_setting_is_one_line_and_no_restart(machine: Machine, tmp_
             await machine.run(f"sed -i 's|^{name}=.*|{right}|' {file}")
 
 
+async def test_what_the_camera_cannot_do_is_one_line_and_no_restart(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """It is found by opening the camera within the sandbox, a moment after the start."""
+    async with installed(machine, tmp_path):
+        cursor = machine.sh("journalctl -u camagent -n 0 --show-cursor").split("cursor: ")[1]
+        machine.sh("echo CAMAGENT_CAMERA__CONTRAST=40 >> /etc/camagent/camagent.env")
+        await machine.run("systemctl restart camagent", check=False)
+        await until(lambda: machine.property("ActiveState") == "failed", deadline_s=30)
+        told = machine.messages("PRIORITY=3", f"--after-cursor='{cursor.strip()}'")
+
+    assert told == ["camagent: CAMAGENT_CAMERA__CONTRAST=40: the imx708 takes 0 to 32"]
+    assert machine.property("NRestarts") == "0"
+    assert machine.property("ExecMainStatus") == "78"
+
+
 @pytest.mark.parametrize(
     ("device_id", "line"),
     [

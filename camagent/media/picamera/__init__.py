@@ -7,5 +7,6 @@ would end, and closing the camera would then never return: nothing here raises i
 
 from camagent.media.picamera.camera import PiCamera
 from camagent.media.picamera.library import pi_camera_problem, picamera2_problem
+from camagent.media.picamera.wishes import CameraWishes
 
-__all__ = ["PiCamera", "pi_camera_problem", "picamera2_problem"]
+__all__ = ["CameraWishes", "PiCamera", "pi_camera_problem", "picamera2_problem"]

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 from camagent.errors import CameraError
 
-_COUNT_DEADLINE_S = 8.0
+_LOOK_DEADLINE_S = 8.0
 """Less than opening a camera may take."""
 
 _HOW_TO_INSTALL = (
@@ -27,17 +28,18 @@ def picamera2_problem() -> str | None:
     return None
 
 
-def pi_camera_problem() -> str | None:
+def pi_camera_problem(*, tuning_file: str | None = None) -> str | None:
     """Say in one sentence what keeps the Pi camera from being used; None if nothing does.
 
     Loads picamera2 and libcamera for good, and libcamera looks for cameras once in a process:
     `finding.find_pi_camera` asks without either.
     """
+    tune(tuning_file)
     try:
         cameras = list_cameras(import_picamera2())
     except CameraError as error:
         return str(error)
-    return None if cameras else no_camera(0, 0)
+    return None if cameras else no_camera("0", [])
 
 
 def import_picamera2() -> Any:
@@ -58,27 +60,46 @@ def list_cameras(picamera2: Any) -> list[dict[str, Any]]:
     return cameras
 
 
-def count_cameras() -> int:
-    """Count the cameras that libcamera finds, which it looks for once in a process."""
-    return len(list_cameras(import_picamera2()))
+def tune(tuning_file: str | None) -> None:
+    """Name the tuning file where libcamera looks for it, when it first looks for cameras.
+
+    picamera2 names it as well, and not before the cameras have been listed.
+    """
+    if tuning_file is not None:
+        os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning_file
 
 
-def count_cameras_elsewhere() -> int:
-    """Let a process of its own count them; 0 if it cannot."""
-    question = "from camagent.media.picamera import library; print(library.count_cameras())"
+def number_of(identifier: str, cameras: list[dict[str, Any]]) -> int | None:
+    """Find a camera by its number, counted from 0, or its id; give the number."""
+    for number, camera in enumerate(cameras):
+        if identifier in {str(number), camera.get("Id")}:
+            return number
+    return None
+
+
+def sees_camera(identifier: str) -> bool:
+    """Tell whether libcamera finds this camera; it looks once in a process."""
+    return number_of(identifier, list_cameras(import_picamera2())) is not None
+
+
+def sees_camera_elsewhere(identifier: str) -> bool:
+    """Let a process of its own tell; no, if it cannot."""
+    question = (
+        "import sys; from camagent.media.picamera import library; "
+        "print(library.sees_camera(sys.argv[1]))"
+    )
     try:
         asked = subprocess.run(  # noqa: S603 - our own Python, our own words
-            [sys.executable, "-c", question],
+            [sys.executable, "-c", question, identifier],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_COUNT_DEADLINE_S,
+            timeout=_LOOK_DEADLINE_S,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return 0
-    answer = asked.stdout.split()
-    return int(answer[-1]) if asked.returncode == 0 and answer else 0
+        return False
+    return asked.stdout.split()[-1:] == [b"True"]
 
 
 def _missing_packages() -> str:
@@ -88,10 +109,11 @@ def _missing_packages() -> str:
     return _HOW_TO_INSTALL
 
 
-def no_camera(number: int, count: int) -> str:
-    """Say that camera `number` is not among the `count` that there are."""
-    if count:
-        return f"there is no Pi camera {number}: libcamera finds {count}, counted from 0"
+def no_camera(identifier: str, cameras: list[dict[str, Any]]) -> str:
+    """Say that this camera is not among `cameras`, and which are."""
+    if cameras:
+        found = [f"{number} ({camera.get('Id')})" for number, camera in enumerate(cameras)]
+        return f"there is no Pi camera {identifier}: libcamera finds {', '.join(found)}"
     return (
         "libcamera finds no Pi camera: check its cable and rpicam-hello --list-cameras, and that "
         "this user is in the group video"

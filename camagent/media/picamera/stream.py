@@ -79,7 +79,7 @@ def _rung(
     """Encode one of the camera's two pictures: in the chip if it can, else with libx264."""
     width_px, height_px = camera.camera_configuration()[name]["size"]
     options = replace(options, width_px=width_px, height_px=height_px)
-    chip = None if _has_no_chip(camera) else start_chip_encoder(camera, name, publish, options)
+    chip = None if is_pi_5(camera) else start_chip_encoder(camera, name, publish, options)
     if chip is None:
         with buffers.encoded(name, publish, options) as encoding:
             yield encoding
@@ -92,8 +92,8 @@ def _rung(
     chip.check()
 
 
-def _has_no_chip(camera: Any) -> bool:
-    """Tell a Pi 5 from those before it, by the pipeline that has the camera.
+def is_pi_5(camera: Any) -> bool:
+    """Tell a Pi 5, without an encoder in its chip, from those before it: by the camera's pipeline.
 
     picamera2 looks at /dev/video*, and takes a Pi 5 for a Pi 4 where it may not see them.
     """

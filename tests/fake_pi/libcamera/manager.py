@@ -1,5 +1,6 @@
 """The cameras that are plugged in: as many as FAKE_CAMERAS says, or the file that it names."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +16,15 @@ _CABLES = (
 class Camera:
     """One sensor; a program may acquire it once."""
 
+    is_sensor_hdr: ClassVar[bool] = False
+    """Of the imx708; kept by its driver."""
+
     def __init__(self, model: str, identifier: str, size: tuple[int, int]) -> None:
         self.id = identifier
         self.size = size
+        thirds = [(size[0] // 3, size[1] // 3), (size[0] // 2, size[1] // 2), size]
+        is_hdr = model == "imx708" and self.is_sensor_hdr
+        self.modes = thirds[1:2] if is_hdr else thirds
         full = (0, 0, *size)
         self.controls: dict[ControlId, ControlInfo] = controls_of(model, size)
         self.properties: dict[ControlId, Any] = {
@@ -28,6 +35,7 @@ class Camera:
             ControlId("ScalerCropMaximum"): full,
             ControlId("ColorFilterArrangement"): 0,
             ControlId("Rotation"): 180,
+            ControlId("PipelineHandler"): "virtual",
         }
         self._is_acquired = False
 
@@ -46,7 +54,7 @@ class CameraManager:
     _made: ClassVar["CameraManager | None"] = None
 
     def __init__(self) -> None:
-        self.cameras = [Camera(*cable) for cable in _CABLES[: _count()]]
+        self.cameras = [Camera(*cable) for cable in _CABLES[: _count() if _is_tuned() else 0]]
 
     @classmethod
     def singleton(cls) -> "CameraManager":
@@ -58,6 +66,17 @@ class CameraManager:
     def forget(cls) -> None:
         """Look for cameras anew at the next `singleton()`, as libcamera does once all let go."""
         cls._made = None
+
+
+def _is_tuned() -> bool:
+    """Read the tuning file, as libcamera does when it looks for cameras and never again."""
+    try:
+        json.loads(Path(os.environ["LIBCAMERA_RPI_TUNING_FILE"]).read_text())
+    except KeyError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _count() -> int:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 Picture = npt.NDArray[np.uint8]
 
 _STRIP_ROWS = 16
+_AF_SCAN_PICTURES = 5
 _BARS = np.array([180, 162, 131, 112, 84, 65, 35, 16], dtype=np.uint8)
 _noise = np.random.default_rng(1).integers(96, 160, 1 << 21, dtype=np.uint8)
 
@@ -42,6 +43,7 @@ class Sensor:
         self._is_stopping = False
         self._next_ns = 0
         self._count = 0
+        self._af_scan = -1
         self._thread = threading.Thread(target=self._run, daemon=True, name="sensor")
 
     def start(self) -> None:
@@ -66,6 +68,8 @@ class Sensor:
                     return
                 request = self._queued.popleft()
             self._current |= request.controls
+            if request.controls.get("AfTrigger") == 0 and self._current.get("AfMode") == 1:
+                self._af_scan = _AF_SCAN_PICTURES
             fault = self._wait_out_a_stall()
             if self._is_stopping:
                 return
@@ -113,9 +117,16 @@ class Sensor:
             "ScalerCrop": tuple(told["ScalerCrop"]),
         }
         if "LensPosition" in told:
-            is_focused = int(told.get("AfMode", 0)) == 2  # Continuous
-            metadata |= {"AfState": 2 * is_focused, "LensPosition": told["LensPosition"]}
+            state = self._focus(int(told.get("AfMode", 0)))
+            metadata |= {"AfState": state, "LensPosition": told["LensPosition"]}
         return metadata
+
+    def _focus(self, mode: int) -> int:
+        """Give AfState: a scan goes on for some pictures from the trigger; see AfStateEnum."""
+        if mode == 1 and self._af_scan > 0:
+            self._af_scan -= 1
+            return 1 if self._af_scan else 2
+        return 2 if mode == 2 or (mode == 1 and self._af_scan == 0) else 0
 
 
 def draw(buffer: Picture, stream: dict[str, Any], timestamp_ns: int, count: int) -> None:

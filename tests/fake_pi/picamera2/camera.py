@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -40,8 +41,11 @@ class Picamera2(Captures):
         tuning: dict[str, Any] = json.loads(path.read_text())
         return tuning
 
-    def __init__(self, camera_num: int = 0, tuning: object = None) -> None:  # noqa: ARG002 - nothing here is to be tuned
+    def __init__(self, camera_num: int = 0, tuning: str | None = None) -> None:
         super().__init__()
+        os.environ.pop("LIBCAMERA_RPI_TUNING_FILE", None)
+        if tuning is not None:
+            os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
         self.is_open = self.started = False
         cameras = self.global_camera_info()
         if camera_num >= len(cameras):
@@ -81,7 +85,6 @@ class Picamera2(Captures):
     @property
     def sensor_modes(self) -> list[dict[str, Any]]:
         width, height = self.camera.size
-        sizes = [(width // 3, height // 3), (width // 2, height // 2), (width, height)]
         return [
             {
                 "format": "SRGGB10_CSI2P",
@@ -92,7 +95,7 @@ class Picamera2(Captures):
                 "crop_limits": (0, 0, width, height),
                 "exposure_limits": self.camera_controls["ExposureTime"],
             }
-            for size in sizes
+            for size in self.camera.modes
         ]
 
     def create_video_configuration(self, main: Any = None, **options: Any) -> dict[str, Any]:
@@ -102,7 +105,7 @@ class Picamera2(Captures):
         if self.started:
             raise RuntimeError("Camera must be stopped before configuring")
         self.camera_config = {}
-        self.camera_config = checked_configuration(camera_config, self.camera.size)
+        self.camera_config = checked_configuration(camera_config, self.camera)
         self._controls = {}
         self.set_controls(self.camera_config["controls"])
 

@@ -46,10 +46,8 @@ def video_configuration(
     }
 
 
-def checked_configuration(
-    configuration: dict[str, Any], largest: tuple[int, int]
-) -> dict[str, Any]:
-    """Copy a configuration, with sizes, strides and frame sizes as libcamera adjusts them."""
+def checked_configuration(configuration: dict[str, Any], camera: Any) -> dict[str, Any]:
+    """Copy a configuration, with sensor, sizes and strides as libcamera adjusts them."""
     adjusted = copy.deepcopy(configuration)
     main, lores = adjusted["main"], adjusted["lores"]
     if lores is not None and any(
@@ -58,8 +56,18 @@ def checked_configuration(
         raise RuntimeError("lores stream dimensions may not exceed main stream")
     for stream in (main, lores):
         if stream is not None:
-            _adjust(stream, largest)
+            _adjust(stream, camera.size)
+    size = adjusted["sensor"].get("output_size", main["size"])
+    mode = min(camera.modes, key=lambda mode: _strangeness(size, mode))
+    adjusted["sensor"] = {"bit_depth": 10, "output_size": mode}
     return adjusted
+
+
+def _strangeness(wanted: tuple[int, int], mode: tuple[int, int]) -> float:
+    """How badly a mode fits, as libcamera counts: one that is too small is worse."""
+    lacks = [want - has for want, has in zip(wanted, mode, strict=True)]
+    lacks.append(1500 * (wanted[0] / wanted[1] - mode[0] / mode[1]))
+    return sum(2 * lack if lack >= 0 else -lack / 4 for lack in lacks)
 
 
 def _stream(standard: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

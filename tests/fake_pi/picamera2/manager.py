@@ -4,11 +4,11 @@ import libcamera
 
 
 class CameraManager:
-    """Keeps libcamera's own, which finds cameras once."""
+    """Keeps libcamera's own, which finds cameras once: when it is first asked for."""
 
-    def __init__(self) -> None:
-        self.cms = libcamera.CameraManager.singleton()
+    @property
+    def cms(self) -> libcamera.CameraManager:
+        return libcamera.CameraManager.singleton()
 
     def reset(self) -> None:
         libcamera.CameraManager.forget()
-        self.cms = libcamera.CameraManager.singleton()

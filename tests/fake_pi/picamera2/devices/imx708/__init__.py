@@ -2,12 +2,12 @@
 
 from typing import Self
 
+from libcamera.manager import Camera
+
 from picamera2.camera import Picamera2
 
 
 class IMX708:
-    is_hdr = False
-
     def __init__(self, camera_num: int | None = None) -> None:
         models = [
             info["Num"] for info in Picamera2.global_camera_info() if info["Model"] == "imx708"
@@ -25,5 +25,5 @@ class IMX708:
         pass
 
     def set_sensor_hdr_mode(self, enable: bool) -> None:
-        type(self).is_hdr = bool(enable)
+        Camera.is_sensor_hdr = bool(enable)
         Picamera2._cm.reset()
