@@ -33,7 +33,13 @@ from camagent.signaling.router import Router
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
-from camagent.wiring import choose_source, encoder_options, link_options, open_deadline_s
+from camagent.wiring import (
+    choose_source,
+    encoder_options,
+    interface_filter,
+    link_options,
+    open_deadline_s,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +87,7 @@ class Agent:
             max_viewers=settings.max_viewers,
             options=PeerOptions(
                 policy=settings.ice_transport_policy,
+                interfaces=interface_filter(settings),
                 level=encoder_options(settings.video).level,
                 asks_to_show_at_once=not settings.video.smooth,
                 prefers_gcm=has_aes_instructions(),

@@ -1,5 +1,6 @@
 """What an operator may change: units in the names, limits in the types, what is right in words."""
 
+import ipaddress
 import math
 import re
 from pathlib import Path
@@ -20,6 +21,12 @@ from pydantic_settings import SettingsConfigDict
 from camagent.camera_settings import CameraSettings
 from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
+
+
+def split_patterns(patterns: str) -> tuple[str, ...]:
+    """Take a list that is separated by commas apart."""
+    return tuple(pattern.strip() for pattern in patterns.split(",") if pattern.strip())
+
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 
@@ -43,6 +50,16 @@ def _with_device_path(url: str) -> str:
     _ = parts.port  # ValueError if it is no port
     path = parts.path if parts.path not in {"", "/"} else _DEVICE_PATH
     return parts._replace(path=path, fragment="").geturl()
+
+
+def _with_real_prefixes(patterns: str) -> str:
+    for pattern in split_patterns(patterns):
+        if "/" in pattern:
+            ipaddress.ip_network(pattern)
+    return patterns
+
+
+Patterns = Annotated[str, Field(max_length=512), AfterValidator(_with_real_prefixes)]
 
 
 class VideoSettings(BaseModel, frozen=True, extra="forbid"):
@@ -174,6 +191,16 @@ class Settings(EnvironmentSettings):
     )
     ice_transport_policy: Literal["all", "relay"] = Field(
         default="all", description="all, or relay to use TURN only; default all"
+    )
+    ice_interfaces: Patterns = Field(
+        default="*",
+        description="network interfaces that viewers may be reached by: names, with wildcards, and "
+        "prefixes such as 192.168.0.0/16, separated by commas; default *, all",
+    )
+    ice_excluded_interfaces: Patterns = Field(
+        default="docker*,br-*,veth*,virbr*,lxc*,lxdbr*,cni*,flannel*,cali*",
+        description="those that they are not reached by, written likewise; default: the usual names "
+        "of containers' networks",
     )
     kill_switch_file: Path | None = Field(
         default=None,

@@ -7,8 +7,9 @@ from camagent.errors import SettingsError
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import VideoSource
 from camagent.media.picamera import CameraWishes, PiCamera, picamera2_problem
-from camagent.settings import Settings, VideoSettings
+from camagent.settings import Settings, VideoSettings, split_patterns
 from camagent.signaling.options import LinkOptions
+from camagent.webrtc.interfaces import InterfaceFilter
 
 
 def choose_source(video: VideoSettings, camera: CameraSettings) -> VideoSource:
@@ -56,6 +57,14 @@ def open_deadline_s(video: VideoSettings) -> float:
     """
     is_on_network = video.url is not None and "://" in video.url.get_secret_value()
     return 40.0 if video.source == "container" and is_on_network else 10.0
+
+
+def interface_filter(settings: Settings) -> InterfaceFilter:
+    """Say which addresses of this machine viewers are told."""
+    return InterfaceFilter(
+        allowed=split_patterns(settings.ice_interfaces),
+        denied=split_patterns(settings.ice_excluded_interfaces),
+    )
 
 
 def encoder_options(video: VideoSettings) -> EncoderOptions:

@@ -1,6 +1,7 @@
 """The agent in one piece, in this process, against a server that follows a script."""
 
 import asyncio
+import ipaddress
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,7 +31,13 @@ from camagent.privacy import InUseLight
 from camagent.settings import Settings, VideoSettings
 from camagent.signaling.messages import WATCH_ENDED, DeviceWatchRequest
 from camagent.status import find_status
-from camagent.wiring import camera_wishes, choose_source, link_options, open_deadline_s
+from camagent.wiring import (
+    camera_wishes,
+    choose_source,
+    interface_filter,
+    link_options,
+    open_deadline_s,
+)
 from tests.signaling.conftest import ScriptedServer
 from tests.support import DEADLINE_S, until
 
@@ -277,6 +284,15 @@ def test_auto_without_a_pi_camera_is_a_setting_to_change() -> None:
     assert problem.startswith("CAMAGENT_VIDEO__SOURCE=auto: ")
     assert "container" in problem
     assert "synthetic" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "is_taken"), [("eth0", True), ("docker0", False), ("br-1a2b", False), ("br0", True)]
+)
+def test_by_default_containers_networks_are_left_out(name: str, is_taken: bool) -> None:
+    """No viewer is there."""
+    chosen = interface_filter(settings("ws://a"))
+    assert chosen.takes(name, ipaddress.ip_address("192.168.1.2")) is is_taken
 
 
 def test_only_wss_takes_certificates() -> None:

@@ -61,6 +61,8 @@ EXAMPLES = {
     "session_grace_s": "0.0",
     "longest_session_s": "3600.0",
     "ice_transport_policy": "relay",
+    "ice_interfaces": "eth*,192.168.0.0/16",
+    "ice_excluded_interfaces": "eth1",
     "kill_switch_file": "/etc/camagent/camera-off",
     "in_use_led": "ACT",
     "metrics_port": "9105",

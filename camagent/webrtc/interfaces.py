@@ -10,29 +10,25 @@ import ifaddr
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-CONTAINERS = ("docker*", "br-*", "veth*", "virbr*", "lxc*", "lxdbr*", "cni*", "flannel*", "cali*")
-"""Interfaces between this machine and its own containers: no viewer is there."""
-
 
 @dataclass(frozen=True)
 class InterfaceFilter:
     """Names with wildcards (`eth*`) and prefixes (`192.168.0.0/16`), to be used and to be left out.
 
     Attributes:
-        allowed: empty allows all.
+        allowed: `*` allows all.
         denied: wins over `allowed`.
     """
 
-    allowed: tuple[str, ...] = ()
-    denied: tuple[str, ...] = CONTAINERS
+    allowed: tuple[str, ...] = ("*",)
+    denied: tuple[str, ...] = ()
 
     def takes(self, name: str, address: IpAddress) -> bool:
         """Tell whether viewers are offered `address` of the interface `name`."""
         if address.is_loopback or address.is_link_local:
             return False
-        if self.allowed and not _matches(self.allowed, name, address):
-            return False
-        return not _matches(self.denied, name, address)
+        is_allowed = _matches(self.allowed, name, address)
+        return is_allowed and not _matches(self.denied, name, address)
 
 
 def own_addresses(interfaces: InterfaceFilter) -> list[str]:

@@ -1,48 +1,13 @@
-"""ICE servers and candidates between the wire and aiortc."""
+"""Candidates between the wire and aiortc."""
 
 import pytest
 from aiortc.sdp import candidate_from_sdp
 
 from camagent.errors import NegotiationFailed
-from camagent.signaling.messages import IceCandidate, IceServer
-from camagent.webrtc.ice import to_aiortc, to_wire, usable_servers
+from camagent.signaling.messages import IceCandidate
+from camagent.webrtc.ice import has_name, to_aiortc, to_wire
 
 HOST = "candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host"
-
-
-def test_servers_are_listed_udp_first() -> None:
-    """Each URL stands alone, UDP before TCP before TLS, with its credentials."""
-    servers = usable_servers(
-        [
-            IceServer(
-                urls=(
-                    "turns:t.example:443?transport=tcp",
-                    "turn:t.example:3478?transport=tcp",
-                    "turn:t.example:3478?transport=udp",
-                ),
-                username="u",
-                credential="c",
-            ),
-            IceServer(urls="stun:s.example"),
-        ]
-    )
-
-    assert [server.urls for server in servers] == [
-        "turn:t.example:3478?transport=udp",
-        "stun:s.example",
-        "turn:t.example:3478?transport=tcp",
-        "turns:t.example:443?transport=tcp",
-    ]
-    assert servers[0].username == "u"
-    assert servers[0].credential == "c"
-
-
-@pytest.mark.parametrize("url", ["", "http://a", "turn:", "stun:a:b:c", "stun:a?transport=udp"])
-def test_a_broken_server_is_skipped(url: str) -> None:
-    """A URL that is none costs only itself."""
-    servers = usable_servers([IceServer(urls=url), IceServer(urls="stun:s.example")])
-
-    assert [server.urls for server in servers] == ["stun:s.example"]
 
 
 def test_a_candidate_always_belongs_to_the_video() -> None:
@@ -69,6 +34,42 @@ def test_what_is_no_candidate_is_refused(text: str) -> None:
     """Broken candidates and foreign host names are refused, not resolved."""
     with pytest.raises(NegotiationFailed):
         to_aiortc(IceCandidate(candidate=text), mid="0")
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("127.0.0.1", "loopback"),
+        ("127.8.8.8", "loopback"),
+        ("::1", "loopback"),
+        ("::ffff:127.0.0.1", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("224.0.0.251", "multicast"),
+        ("ff02::fb", "multicast"),
+        ("255.255.255.255", "multicast"),
+        ("0.0.0.0", "unspecified"),  # noqa: S104 - nothing binds to it
+        ("::", "unspecified"),
+    ],
+)
+def test_addresses_of_no_viewer_are_refused(address: str, kind: str) -> None:
+    """A viewer cannot have this device knock at its own doors, or at a cloud's metadata."""
+    text = HOST.replace("192.0.2.1", address)
+    with pytest.raises(NegotiationFailed, match=kind):
+        to_aiortc(IceCandidate(candidate=text), mid="0")
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "192.168.1.9", "fe80::1", "2001:db8::1"])
+def test_addresses_of_a_neighbour_are_taken(address: str) -> None:
+    """A viewer may well be in the same network."""
+    text = HOST.replace("192.0.2.1", address)
+    assert to_aiortc(IceCandidate(candidate=text), mid="0").ip == address
+
+
+def test_a_name_is_told_from_an_address() -> None:
+    """By its place, whatever else stands in the line."""
+    assert has_name(IceCandidate(candidate=HOST.replace("192.0.2.1", "1-2-3.local")))
+    assert not has_name(IceCandidate(candidate=HOST + " ufrag x.local"))
+    assert not has_name(IceCandidate(candidate=""))
 
 
 def test_our_candidates_carry_their_section() -> None:

@@ -1,0 +1,43 @@
+"""Why a connection did not come up, in words."""
+
+from dataclasses import replace
+
+import pytest
+
+from camagent.webrtc.diagnosis import Attempt
+
+NO_WAY = Attempt(
+    stage="ice",
+    ours=["host", "host"],
+    theirs=["host", "srflx"],
+    pairs=4,
+    turn_servers=0,
+    policy="all",
+)
+
+
+def test_everything_known_is_told() -> None:
+    """The problem, the kinds each side had, how much was tried, and what to look at."""
+    assert NO_WAY.told("ice did not finish within 15 s") == (
+        "ice did not finish within 15 s; this device had host; the viewer had host, srflx; "
+        "4 pairs were tried: no TURN server is set up at the relay, and two networks often reach "
+        "each other through a TURN server only"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"theirs": []}, "browser sent no address"),
+        ({"turn_servers": 2}, "no TURN server answered this device"),
+        ({"ours": ["relay"]}, "relay range"),
+        ({"theirs": ["relay"]}, "relay range"),
+        ({"ours": [], "policy": "relay"}, "only TURN is allowed here"),
+        ({"stage": "dtls"}, "handshake"),
+    ],
+)
+def test_the_advice_fits(changes: dict[str, object], advice: str) -> None:
+    """What to look at depends on what is missing."""
+    attempt = replace(NO_WAY, **changes)  # type: ignore[arg-type]
+    assert advice in attempt.advice
+    assert attempt.told("x").count("had no candidate") == [attempt.ours, attempt.theirs].count([])
