@@ -280,6 +280,8 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CAMAGENT_VIDEO__FRAMES_PER_SECOND", "999", ["CAMAGENT_VIDEO__FRAMES_PER_SECOND=999"]),
         ("CAMAGENT_VIDEO__BITRATE_BPS", "1", ["CAMAGENT_VIDEO__BITRATE_BPS=1", "100000"]),
         ("CAMAGENT_ICE_TRANSPORT_POLICY", "none", ["CAMAGENT_ICE_TRANSPORT_POLICY=none", "relay"]),
+        ("CAMAGENT_ICE_INTERFACES", "10.0.0.0/99", ["CAMAGENT_ICE_INTERFACES=10.0.0.0/99"]),
+        ("CAMAGENT_ICE_EXCLUDED_INTERFACES", "eth0,10.0.0.1/8", ["host bits set", "prefixes"]),
         ("CAMAGENT_SERVER_CA_FILE", "/nowhere.pem", ["CAMAGENT_SERVER_CA_FILE=/nowhere.pem"]),
         ("CAMAGENT_SERVER_URL", "ws://a b", ["CAMAGENT_SERVER_URL=ws://a b", "space"]),
         ("CAMAGENT_SERVER_URL", "ws://[::1", ["CAMAGENT_SERVER_URL=ws://[::1", "such as"]),
