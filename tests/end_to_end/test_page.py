@@ -20,6 +20,7 @@ from tests.support import DEADLINE_S
 WEB = Path(server_stub.__file__).parent / "web"
 PHONE = {"width": 360, "height": 740}
 STAGE_DEADLINE_MS = 15_000
+PATH_DEADLINE_MS = 17_000
 POLL_MS = 5_000
 
 
@@ -316,7 +317,7 @@ async def test_a_device_without_a_way_to_it_is_explained(
         await send_answer(device, offer["session_id"], without)
         await expect_state(page, watch_state="ice_gathering")
         await expect(page.locator("#status-title")).to_have_text("Connecting…")
-        await page.clock.run_for(STAGE_DEADLINE_MS)
+        await page.clock.run_for(PATH_DEADLINE_MS)
 
     await expect_state(page, failure="no_path_no_turn")
     await expect(page.locator("#status-advice")).to_contain_text("no TURN relay")
