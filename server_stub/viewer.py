@@ -123,11 +123,10 @@ class _Viewer:
     async def _watch(self, request: ViewerWatchRequest) -> None:
         """Start a session, the viewer's answer and the device's request in this order."""
         relay, device_id = self._relay, request.payload.device_id
-        if await relay.store.device(device_id) is None:
-            self._fail("Device not found", request)
-            return
+        # Who may watch a device knows that there is one; only the others need a second question.
         if not await relay.store.is_granted(self.user_id, device_id):
-            self._fail("Unauthorized", request)
+            is_known = await relay.store.device(device_id) is not None
+            self._fail("Unauthorized" if is_known else "Device not found", request)
             return
         device = relay.devices.get(device_id)
         if device is None:

@@ -361,6 +361,21 @@ async def test_what_the_camera_found_is_told_in_short_and_in_full(
     await expect(full).to_be_visible()
 
 
+async def test_another_network_starts_a_connection_anew(
+    server: Relay, page_for: OpenPage, device_for: OpenDevice
+) -> None:
+    """Candidates of the old network lead nowhere: the page ends that session and offers new ones."""
+    device = await device_for(server.port)
+    page = await page_for(server.port, device=DEVICE_ID)
+    first = await device.receive("signal_offer")
+    await page.evaluate("() => { dispatchEvent(new Event('online')); }")
+    ended = await device.receive("watch_ended")
+    assert ended == {"session_id": first["session_id"], "reason": "user_ended"}
+    await expect_state(page, failure="network_changed", watch_state="offer_sent")
+    await expect(page.locator("#status-title")).to_have_text("Your network has changed.")
+    assert (await device.receive("signal_offer"))["session_id"] != first["session_id"]
+
+
 async def test_who_is_offline_is_told_so(server: Relay, page_for: OpenPage) -> None:
     """Without a network the page says that, not what fails of it; with one it goes on by itself."""
     page = await page_for(server.port, device=DEVICE_ID)
