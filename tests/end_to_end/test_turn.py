@@ -51,7 +51,6 @@ async def test_a_relayed_device_hides_its_address(
                 lambda: any(line["event"] == "session.closed" for line in logs), deadline_s=40
             )
             await person.until("failure", "not_connected")
-            assert "no TURN server answered" in await person.text()
             await person.page.get_by_text("Details").click()
             assert "this device had no candidate" in await person.text()
 
