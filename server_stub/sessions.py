@@ -1,4 +1,11 @@
-"""Watch sessions: who watches what, whose messages go where, and how it ends."""
+"""Watch sessions: who watches what, whose messages go where, and how it ends.
+
+Only the two ends of a session take part in it, but it belongs to its user, who may end it from
+any connection. A viewer whose network changed has a new connection long before the old one is
+known to be dead. It ends by name the session that it left there and then watches again: the
+device hears of the end first, and has a place free when the new request comes. Nobody's new
+session ends another by itself, so the same user may watch in two tabs.
+"""
 
 import asyncio
 import uuid
@@ -84,6 +91,11 @@ class Sessions:
         if session is not None and connection in (session.device, session.viewer):
             return session
         return None
+
+    def find_of_user(self, session_id: str, user_id: str) -> WatchSession | None:
+        """Look up a session that this user started, over whichever connection."""
+        session = self._live.get(session_id)
+        return session if session is not None and session.user_id == user_id else None
 
     def forward(self, session_id: str, sender: Connection, message: Message) -> bool:
         """Pass a message to the other end; false if it is not in a session of the sender's."""

@@ -79,14 +79,19 @@ class _Viewer:
                 sessions = self._relay.sessions
                 if not sessions.forward(signal.session_id, self._connection, message):
                     self._fail("Session not found", message)
-            case EndWatch(payload=end):
-                session = self._relay.sessions.find(end.session_id, self._connection)
-                if session is None:
-                    self._fail("Session not found", message)
-                else:
-                    self._relay.sessions.end(session, "user_ended", ended_by=self._connection)
+            case EndWatch():
+                self._end(message)
             case ViewerHello():
                 self._take_hello(message)
+
+    def _end(self, message: EndWatch) -> None:
+        """End a session of this user's, be it on a connection that is gone without our knowing."""
+        session_id = message.payload.session_id
+        session = self._relay.sessions.find_of_user(session_id, self.user_id)
+        if session is None:
+            self._fail("Session not found", message)
+        else:
+            self._relay.sessions.end(session, "user_ended", ended_by=self._connection)
 
     def _take_hello(self, hello: ViewerHello) -> bool:
         """Accept a token: the first, or a fresh one of the same user before the old one ends."""
@@ -118,11 +123,10 @@ class _Viewer:
     async def _watch(self, request: ViewerWatchRequest) -> None:
         """Start a session, the viewer's answer and the device's request in this order."""
         relay, device_id = self._relay, request.payload.device_id
-        if await relay.store.device(device_id) is None:
-            self._fail("Device not found", request)
-            return
+        # Who may watch a device knows that there is one; only the others need a second question.
         if not await relay.store.is_granted(self.user_id, device_id):
-            self._fail("Unauthorized", request)
+            is_known = await relay.store.device(device_id) is not None
+            self._fail("Unauthorized" if is_known else "Device not found", request)
             return
         device = relay.devices.get(device_id)
         if device is None:

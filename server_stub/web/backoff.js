@@ -25,6 +25,11 @@ export class Backoff {
     return ceilingMs * (1 - this.#jitter * this.#random());
   }
 
+  /** True until the first delay was given, and again after `reset`. */
+  get isFresh() {
+    return this.#attempts === 0;
+  }
+
   /** Start over: the last attempt went well. */
   reset() {
     this.#attempts = 0;

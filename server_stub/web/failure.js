@@ -11,7 +11,16 @@ const CODES = {
   Unauthorized: 'unauthorized',
 };
 
-const KNOWN_TO_SERVER = new Set([...WATCH_END_REASONS, 'session_not_found']);
+const KNOWN_TO_SERVER = new Set([...WATCH_END_REASONS, 'session_not_found', 'not_connected']);
+
+/** Here what the server or the media went over may be gone: another way may be there already. */
+const OF_THE_NETWORK = new Set([
+  'frozen',
+  'network_changed',
+  'no_reply',
+  'path_lost',
+  'viewer_disconnected',
+]);
 
 /** Here somebody has to do something first; everything else may heal by itself. */
 const NEEDS_A_PERSON = new Set([
@@ -40,6 +49,10 @@ export class WatchFailure extends Error {
   /** True if the server said that the session is over, and needs no telling. */
   get isKnownToServer() {
     return KNOWN_TO_SERVER.has(this.code);
+  }
+
+  get isOfTheNetwork() {
+    return OF_THE_NETWORK.has(this.code);
   }
 
   get healsByItself() {

@@ -26,6 +26,8 @@ export class RequestRefused extends Error {}
 const HEARTBEAT_MS = 30_000;
 const ACK_DEADLINE_MS = 10_000;
 const CONNECT_DEADLINE_MS = 10_000;
+/** How soon a connection has to answer that may have gone with its network. */
+const PROBE_DEADLINE_MS = 2000;
 /** A connection that lasted this long was a good one: the next attempt may come soon. */
 const PROVEN_AFTER_MS = 10_000;
 const NORMAL_CLOSURE = 1000;
@@ -52,6 +54,8 @@ export class Link {
   retryAtMs = null;
   /** How many attempts in a row have failed. */
   failures = 0;
+  /** Which connection this is or was: it counts those that the server accepted. */
+  number = 0;
 
   /** `onChange` is called after every change of `state`. */
   constructor({ url, token, onChange }) {
@@ -83,6 +87,23 @@ export class Link {
   hurry() {
     if (this.#state === LinkState.WAITING) this.#connect();
     else if (this.isActive) this.#beat();
+  }
+
+  /** Trust the connection only if it answers soon: what it went over may be gone. */
+  probe() {
+    if (!this.isActive) return;
+    this.#write(encode('heartbeat', {}));
+    this.#clearTimer('ack');
+    this.#timers.ack = setTimeout(() => this.#lost(LinkState.WAITING, 0), PROBE_DEADLINE_MS);
+  }
+
+  /** Make sure of a connection over the network that there is now. */
+  renew() {
+    if (this.isActive) this.probe();
+    else if (this.#state === LinkState.WAITING || this.#state === LinkState.CONNECTING) {
+      this.#abandon();
+      this.#connect();
+    }
   }
 
   /** Send a request; the promise gives its reply or throws RequestRefused or LinkLost. */
@@ -168,6 +189,7 @@ export class Link {
   #accepted() {
     this.#clearTimer('connect');
     this.failures = 0;
+    this.number += 1;
     this.#timers.heartbeat = setInterval(() => this.#beat(), HEARTBEAT_MS);
     this.#timers.proven = setTimeout(() => this.#backoff.reset(), PROVEN_AFTER_MS);
     this.#enter(LinkState.ACTIVE);
@@ -190,11 +212,11 @@ export class Link {
   }
 
   /** The connection is gone, or so silent that it might as well be. */
-  #lost(next = LinkState.WAITING) {
+  #lost(next = LinkState.WAITING, soonMs = null) {
     this.#abandon();
     this.failures += 1;
     if (next === LinkState.WAITING) {
-      const delayMs = this.#backoff.next();
+      const delayMs = soonMs ?? this.#backoff.next();
       this.retryAtMs = Date.now() + delayMs;
       this.#timers.retry = setTimeout(() => this.#connect(), delayMs);
     }

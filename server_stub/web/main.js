@@ -2,6 +2,7 @@
 
 import { Devices } from './devices.js';
 import { Link, LinkState, linkUrl } from './link.js';
+import { isOnline, watchNetwork } from './network.js';
 import { Page, View } from './page.js';
 import { Stage } from './stage.js';
 import { keepDevice, keepToken, readDevice, readToken, takeFragment } from './token.js';
@@ -99,12 +100,21 @@ function tryAgain() {
   watch.tryAgain();
 }
 
-/** Something speaks for the network being back, or for the viewer looking. */
+/** The viewer looks. */
 function hurry() {
   if (view === View.SIGN_IN) return;
   link.hurry();
   watch.hurry();
   refresh();
+}
+
+/** What went over the network that was here before may hang without anybody saying so. */
+function networkChanged() {
+  if (view === View.SIGN_IN) return;
+  link.renew();
+  watch.networkChanged();
+  refresh();
+  render();
 }
 
 function refresh() {
@@ -143,7 +153,7 @@ function devicesChanged() {
 }
 
 function render() {
-  page.render({ view, problem, link, watch: watch.view, devices });
+  page.render({ view, problem, link, watch: watch.view, devices, isOnline: isOnline() });
 }
 
 // Fullscreen: an iPhone knows it for videos only.
@@ -165,7 +175,7 @@ document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape' && !document.fullscreenElement && !event.defaultPrevented) end();
 });
 document.addEventListener('visibilitychange', () => document.hidden || hurry());
-addEventListener('online', hurry);
+watchNetwork({ onAway: render, onChange: networkChanged });
 addEventListener('hashchange', () => {
   if (!takeFragment()) return;
   leave();

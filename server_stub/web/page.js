@@ -61,18 +61,19 @@ export class Page {
   }
 
   /** Show everything anew; what has not changed is not touched. */
-  render({ view, problem, link, watch, devices }) {
+  render({ view, problem, link, watch, devices, isOnline }) {
     const { dataset } = document.body;
     dataset.state = stateOf(view, link, watch);
     dataset.link = link.state;
     dataset.watchState = watch.watchState ?? 'none';
+    dataset.network = isOnline ? 'online' : 'offline';
     dataset.picture = watch.picture;
     dataset.failure = watch.failure?.code ?? '';
     document.title = describeTitle(watch);
     this.#renderLink(view, link);
     if (view === View.SIGN_IN) renderSignIn(problem);
     if (view === View.DEVICES) this.#renderDevices(link, devices);
-    if (view === View.WATCH) this.#renderWatch(link, watch, devices);
+    if (view === View.WATCH) this.#renderWatch(link, watch, devices, isOnline);
     if (view !== View.WATCH) say(element('aloud'), '');
     this.#turnTo(view);
   }
@@ -114,7 +115,7 @@ export class Page {
     return item;
   }
 
-  #renderWatch(link, watch, devices) {
+  #renderWatch(link, watch, devices, isOnline) {
     const device = devices.list?.find(({ deviceId }) => deviceId === watch.deviceId);
     const presence = device ? describePresence(device, Date.now()) : [];
     say(element('watch-title'), watch.deviceId ?? '');
@@ -122,11 +123,13 @@ export class Page {
     const notice = describeNotice(link, watch);
     say(element('notice'), notice);
     say(element('figures'), describeFigures(watch));
-    const status = describeWatch(link, watch);
+    const status = describeWatch(link, watch, isOnline);
     say(element('aloud'), describeAloud(status, notice));
     element('overlay').hidden = status === null;
     say(element('status-title'), status?.title ?? '');
     say(element('status-advice'), status?.advice ?? '');
+    element('details').hidden = !status?.details;
+    say(element('details-text'), status?.details ?? '');
     element('spinner').hidden = !status?.isBusy;
     element('try-again').hidden = !status?.mayTryAgain;
     this.#retryAtMs = status?.retryAtMs ?? null;

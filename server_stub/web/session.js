@@ -30,16 +30,28 @@ export const WatchState = Object.freeze({
 
 const ORDER = Object.values(WatchState);
 const STAGE_DEADLINE_MS = 15_000;
+/** The camera gives up after 15 s too, and knows more about why: let it speak first. */
+const PATH_DEADLINE_MS = 17_000;
+/** How long a path may be silent, which heals now and then; then only a new one helps. */
+const INTERRUPTION_MS = 3000;
+const CONFIGURATION = Object.freeze({ bundlePolicy: 'max-bundle' });
+const CONNECTING_STATES = new Set([WatchState.ANSWER_RECEIVED, WatchState.ICE_GATHERING]);
+/** For which the camera ends what it could not connect. */
+const CAMERAS_REASONS = new Set(['error', 'timeout']);
 /** Errors of the server that say that this session cannot go on, whatever they answer to. */
 const FATAL_ERRORS = new Set(['Session not found', 'Device is offline', 'Unauthorized']);
 
 export class Session {
   #link;
+  #endings;
   #deviceId;
   #onState;
   #state = null;
   #id = null;
   #connection = null;
+  #madeOffer = null;
+  #connected = deferred();
+  #interruption = null;
   #unlisten = () => {};
   #offerRequestId = null;
   #answer = deferred();
@@ -51,10 +63,11 @@ export class Session {
   #candidateTypes = { ours: new Set(), theirs: new Set() };
   #hasTurn = false;
 
-  /** `onState` is called after every move. */
-  constructor({ deviceId, link, onState }) {
+  /** `endings` are told of the end; `onState` is called after every move, and interruption. */
+  constructor({ deviceId, link, endings, onState }) {
     this.#deviceId = deviceId;
     this.#link = link;
+    this.#endings = endings;
     this.#onState = onState;
     // Whoever ends a session before anybody waits for it has done nothing wrong.
     this.#over.promise.catch(() => {});
@@ -76,6 +89,16 @@ export class Session {
     return this.#over.promise;
   }
 
+  /** True while nothing comes over the path, which may yet come back. */
+  get isInterrupted() {
+    return this.#interruption !== null;
+  }
+
+  /** True from the watch_request until the first picture. */
+  get isConnecting() {
+    return this.#state !== null && !this.#isOver && this.#state !== WatchState.STREAMING;
+  }
+
   /** True while pictures may go on although the server can no longer speak for them. */
   get isDetached() {
     return this.#isDetached;
@@ -92,7 +115,26 @@ export class Session {
   }
 
   /**
-   * Ask for the device and connect to it; gives the stream, in which no picture may have come yet.
+   * Make the peer connection and its offer; gives the stream in which pictures will come.
+   *
+   * That takes a browser a while, in which the server can be reached and asked.
+   */
+  prepare() {
+    const connection = new RTCPeerConnection(CONFIGURATION);
+    this.#connection = connection;
+    connection.onicecandidate = (event) => this.#say(event.candidate);
+    connection.onconnectionstatechange = () => this.#hearConnection(connection.connectionState);
+    const { receiver } = connection.addTransceiver('video', { direction: 'recvonly' });
+    preferH264(connection);
+    preferFreshness(receiver);
+    this.#madeOffer = connection.createOffer();
+    // Who waits for it hears of it, and nobody may.
+    this.#madeOffer.catch(() => {});
+    return new MediaStream([receiver.track]);
+  }
+
+  /**
+   * Ask for the device and agree with it; from then on pictures may come.
    *
    * Throws the WatchFailure that ended the session.
    */
@@ -103,12 +145,9 @@ export class Session {
     });
     try {
       const ready = await this.#request();
-      const [stream, connected] = this.#connect(ready.iceServers);
+      this.#configure(ready.iceServers);
       await this.#offer();
       await this.#accept(await this.#inTime('no_answer', this.#answer.promise));
-      await this.#inTime('no_path', connected);
-      this.#enter(WatchState.CONNECTED);
-      return stream;
     } catch (problem) {
       this.#finish(problem instanceof WatchFailure ? problem : this.#failure ?? unexpected(problem));
       // What ended the session first is the reason; a step that was under way may trip over it.
@@ -116,9 +155,11 @@ export class Session {
     }
   }
 
-  /** Wait for the first picture, which `picture` promises; gives what it gives. */
+  /** Connect, and wait for the first picture, which `picture` promises; gives what it gives. */
   async stream(picture) {
     try {
+      await this.#inTime('no_path', this.#connected.promise, PATH_DEADLINE_MS);
+      this.#enter(WatchState.CONNECTED);
       const value = await this.#inTime('no_picture', picture);
       this.#enter(WatchState.STREAMING);
       return value;
@@ -140,8 +181,11 @@ export class Session {
 
   async #request() {
     this.#enter(WatchState.REQUESTED);
+    // First of all: a session of ours that the server still has may hold the only place.
+    const settle = this.#endings.catchUp();
     const reply = this.#link.request('watch_request', { device_id: this.#deviceId });
     reply.then((late) => this.#disown(late), () => {});
+    reply.then(settle, (problem) => problem instanceof RequestRefused && settle());
     try {
       const ready = await this.#inTime('no_reply', reply);
       if (ready.type !== 'watch_ready') throw new WatchFailure('refused', ready.type);
@@ -158,30 +202,25 @@ export class Session {
   /** A watch_ready that comes after we gave up opened a session that nobody wants. */
   #disown(reply) {
     if (this.#isOver && reply.type === 'watch_ready') {
-      this.#link.send('end_watch', { session_id: reply.payload.sessionId });
+      this.#endings.tell(reply.payload.sessionId);
     }
   }
 
-  /** Make the peer connection; gives its stream and a promise of its being connected. */
-  #connect(iceServers) {
+  /** Let the peer connection use these servers; it has not begun to look for candidates. */
+  #configure(iceServers) {
+    this.#checkItGoesOn();
     this.#enter(WatchState.CONNECTING);
     this.#hasTurn = iceServers.some(({ urls }) => urls.some((url) => /^turns?:/i.test(url)));
-    const connection = openConnection(iceServers);
-    this.#connection = connection;
-    const connected = deferred();
-    connection.onicecandidate = (event) => this.#say(event.candidate);
-    connection.onconnectionstatechange = () => {
-      if (connection.connectionState === 'connected') connected.resolve();
-      if (connection.connectionState === 'failed') this.#connectionFailed();
-    };
-    const { receiver } = connection.addTransceiver('video', { direction: 'recvonly' });
-    preferH264(connection);
-    preferFreshness(receiver);
-    return [new MediaStream([receiver.track]), connected.promise];
+    try {
+      this.#connection.setConfiguration({ ...CONFIGURATION, iceServers });
+    } catch (error) {
+      throw new WatchFailure('bad_ice_servers', error.message);
+    }
   }
 
   async #offer() {
-    await this.#unlessOver(this.#connection.setLocalDescription());
+    const offer = await this.#unlessOver(this.#madeOffer);
+    await this.#unlessOver(this.#connection.setLocalDescription(offer));
     const { type, sdp } = this.#connection.localDescription;
     this.#offerRequestId = this.#send('signal_offer', { sdp: { type, sdp } });
     this.#enter(WatchState.OFFER_SENT);
@@ -222,7 +261,8 @@ export class Session {
   }
 
   #hearTheEnd({ reason, message }) {
-    const failure = new WatchFailure(reason, message);
+    const isConnecting = CONNECTING_STATES.has(this.#state) && CAMERAS_REASONS.has(reason);
+    const failure = new WatchFailure(isConnecting ? 'not_connected' : reason, message);
     if (reason === 'device_disconnected') this.#detach(failure);
     else this.#finish(failure);
   }
@@ -256,8 +296,8 @@ export class Session {
   }
 
   /** Wait for `promise`, but no longer than a stage may take, and not beyond the session's end. */
-  #inTime(code, promise) {
-    return within(STAGE_DEADLINE_MS, Promise.race([promise, this.#over.promise]), () =>
+  #inTime(code, promise, deadlineMs = STAGE_DEADLINE_MS) {
+    return within(deadlineMs, Promise.race([promise, this.#over.promise]), () =>
       code === 'no_path' ? this.#noPath() : new WatchFailure(code),
     );
   }
@@ -268,6 +308,16 @@ export class Session {
       this.#checkItGoesOn();
       return value;
     });
+  }
+
+  #hearConnection(state) {
+    clearTimeout(this.#interruption);
+    const isInterrupted = state === 'disconnected' && this.#state === WatchState.STREAMING;
+    const end = () => this.fail('path_lost');
+    this.#interruption = isInterrupted ? setTimeout(end, INTERRUPTION_MS) : null;
+    if (state === 'connected') this.#connected.resolve();
+    if (state === 'failed') this.#connectionFailed();
+    else this.#onState();
   }
 
   #connectionFailed() {
@@ -299,15 +349,18 @@ export class Session {
       return;
     }
     this.#isDetached = true;
+    if (!failure.isKnownToServer) this.#endings.tell(this.#id);
     this.#over.reject(failure);
   }
 
   #finish(failure) {
     if (this.#isOver) return;
     this.#failure = failure;
+    clearTimeout(this.#interruption);
+    this.#interruption = null;
     this.#enter(WatchState.ENDING);
     const isServersBusiness = this.#id !== null && !this.#isDetached;
-    if (isServersBusiness && !failure.isKnownToServer) this.#send('end_watch', {});
+    if (isServersBusiness && !failure.isKnownToServer) this.#endings.tell(this.#id);
     this.#unlisten();
     if (this.#connection !== null) close(this.#connection);
     this.#enter(WatchState.ENDED);
@@ -329,14 +382,6 @@ export function whatBrowserLacks() {
   if (typeof RTCPeerConnection !== 'function') return 'no_webrtc';
   const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
   return codecs && !codecs.some(isH264) ? 'no_h264' : null;
-}
-
-function openConnection(iceServers) {
-  try {
-    return new RTCPeerConnection({ iceServers, bundlePolicy: 'max-bundle' });
-  } catch (error) {
-    throw new WatchFailure('bad_ice_servers', error.message);
-  }
 }
 
 /** Offer H.264 and its retransmissions only: devices encode once, and serve nothing else. */

@@ -1,6 +1,7 @@
 /** The wish to watch one device: one session after another, until the viewer has seen enough. */
 
 import { Backoff } from './backoff.js';
+import { Endings } from './endings.js';
 import { WatchFailure } from './failure.js';
 import { Meter } from './meter.js';
 import { Session, whatBrowserLacks } from './session.js';
@@ -10,6 +11,14 @@ const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 10_000;
 /** A picture that lasted this long was a good one: after it, try again soon. */
 const PROVEN_AFTER_MS = 10_000;
+/** How long no picture may come before the session counts as dead … */
+const PATIENCE_MS = 5000;
+/** … when the network has just changed … */
+const DOUBTING_MS = 2500;
+/** … and when pictures go on without the server: longer nobody should be told that they do. */
+const DETACHED_MS = 2000;
+/** How long after a change of the network its sessions are in doubt. */
+const DOUBT_LASTS_MS = 6000;
 
 const NOTHING = Object.freeze({
   /** The device that is wanted, or null. */
@@ -22,6 +31,8 @@ const NOTHING = Object.freeze({
   retryAtMs: null,
   /** `none`, `moving`, or `still`: the last one that came. */
   picture: 'none',
+  /** True while nothing comes over the path of the picture that is shown. */
+  isInterrupted: false,
   /** What Meter reads, while the picture moves. */
   figures: null,
   firstFrameMs: null,
@@ -29,6 +40,7 @@ const NOTHING = Object.freeze({
 
 export class Watch {
   #link;
+  #endings;
   #stage;
   #onChange;
   #view = NOTHING;
@@ -37,10 +49,12 @@ export class Watch {
   #latest = null;
   /** The session whose picture is shown; it may be an older one than the latest. */
   #shown = null;
+  #doubtedUntilMs = 0;
 
   /** `onChange` is called after every change of `view`. */
   constructor({ link, stage, onChange }) {
     this.#link = link;
+    this.#endings = new Endings(link);
     this.#stage = stage;
     this.#onChange = onChange;
   }
@@ -80,6 +94,20 @@ export class Watch {
     if (this.#view.failure?.healsByItself) this.#wake.resolve();
   }
 
+  /**
+   * The network is another, or back: what went over the old one is in doubt.
+   *
+   * Devices cannot restart ICE. A session whose path is silent gives way to a new one, at once; a
+   * picture that goes on is left in peace.
+   */
+  networkChanged() {
+    this.#doubtedUntilMs = performance.now() + DOUBT_LASTS_MS;
+    const isConnecting = this.#latest !== this.#shown && this.#latest?.isConnecting;
+    if (isConnecting) this.#latest.fail('network_changed');
+    if (this.#shown?.isInterrupted) this.#shown.fail('network_changed');
+    this.hurry();
+  }
+
   async #keepWatching(deviceId, signal, startedAtMs) {
     const backoff = new Backoff({
       firstMs: FIRST_RETRY_MS,
@@ -88,7 +116,6 @@ export class Watch {
     });
     while (!signal.aborted) {
       try {
-        await this.#link.untilActive(signal);
         await this.#watchOnce(deviceId, signal, startedAtMs, backoff);
       } catch (problem) {
         if (signal.aborted) return;
@@ -105,13 +132,14 @@ export class Watch {
     const session = new Session({
       deviceId,
       link: this.#link,
-      onState: () => this.#latest === session && this.#set({ watchState: session.state }),
+      endings: this.#endings,
+      onState: () => this.#sessionMoved(session),
     });
     this.#latest = session;
     const end = () => session.end();
     signal.addEventListener('abort', end);
     try {
-      const picture = await this.#firstPicture(session, startedAtMs);
+      const picture = await this.#firstPicture(session, startedAtMs, signal);
       this.#show(session, picture);
       const proven = setTimeout(() => backoff.reset(), PROVEN_AFTER_MS);
       await session.over.finally(() => clearTimeout(proven));
@@ -120,8 +148,17 @@ export class Watch {
     }
   }
 
-  async #firstPicture(session, startedAtMs) {
-    const incoming = this.#stage.prepare(await session.open());
+  #sessionMoved(session) {
+    if (session === this.#shown) this.#set({ isInterrupted: session.isInterrupted });
+    if (session === this.#latest) this.#set({ watchState: session.state });
+  }
+
+  async #firstPicture(session, startedAtMs, signal) {
+    const stream = session.prepare();
+    await this.#link.untilActive(signal);
+    await session.open();
+    // In place before it is connected, but no sooner: a video that waits keeps the page loading.
+    const incoming = this.#stage.prepare(stream);
     try {
       const firstFrameMs = (await session.stream(incoming.firstPicture)) - startedAtMs;
       return { show: incoming.show, firstFrameMs };
@@ -139,10 +176,9 @@ export class Watch {
     previous?.end();
     const meter = new Meter({
       getStats: () => session.getStats(),
-      // Of a picture that goes on without the server, nobody should be told longer than it does.
-      patienceMs: () => (session.isDetached ? 2000 : 5000),
+      patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
-      onFrozen: () => session.fail('frozen'),
+      onFrozen: () => session.fail(this.#isInDoubt ? 'network_changed' : 'frozen'),
     });
     session.closed.then(() => {
       meter.stop();
@@ -151,11 +187,20 @@ export class Watch {
     this.#set({ failure: null, picture: 'moving', figures: null, firstFrameMs });
   }
 
+  #patienceMs(session) {
+    if (session.isDetached) return DETACHED_MS;
+    return this.#isInDoubt ? DOUBTING_MS : PATIENCE_MS;
+  }
+
+  get #isInDoubt() {
+    return performance.now() < this.#doubtedUntilMs;
+  }
+
   /** The picture that is shown has no session any more; its last frame stays to be seen. */
   #stands() {
     this.#shown = null;
     this.#stage.keepLastPicture();
-    this.#set({ picture: 'still', figures: null });
+    this.#set({ picture: 'still', figures: null, isInterrupted: false });
   }
 
   /** Wait until the next attempt makes sense. */
@@ -166,7 +211,8 @@ export class Watch {
       this.#set({ failure: null });
       return;
     }
-    const delayMs = failure.healsByItself ? backoff.next() : null;
+    if (failure.isOfTheNetwork) this.#link.probe();
+    const delayMs = delayAfter(failure, backoff);
     this.#wake = deferred();
     this.#set({ failure, retryAtMs: delayMs === null ? null : Date.now() + delayMs });
     await pause(delayMs, this.#wake.promise, signal);
@@ -177,6 +223,15 @@ export class Watch {
     this.#view = { ...this.#view, ...changes };
     this.#onChange();
   }
+}
+
+/** Say how long to wait after a failure, in milliseconds; null: until somebody has done something. */
+function delayAfter(failure, backoff) {
+  if (!failure.healsByItself) return null;
+  // A picture that went well until its network went finds another way at once, if there is one.
+  const isSudden = failure.isOfTheNetwork && backoff.isFresh;
+  const delayMs = backoff.next();
+  return isSudden || failure.code === 'network_changed' ? 0 : delayMs;
 }
 
 function asFailure(problem) {

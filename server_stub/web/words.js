@@ -62,6 +62,8 @@ const FAILURES = {
     'No way to the camera was found.',
     'The TURN relay did not answer. Check that it runs, and that no firewall blocks its ports.',
   ],
+  not_connected: () => ['The connection to the camera did not come about.', ''],
+  network_changed: () => ['Your network has changed.', 'Connecting to the camera again.'],
   path_lost: () => ['The connection to the camera broke.', ''],
   bad_answer: () => ['This browser cannot use the camera’s answer.', ''],
   bad_ice_servers: () => [
@@ -80,8 +82,12 @@ const FAILURES = {
   unexpected: () => ['Something went wrong in this page.', ''],
 };
 
+/** A longer text is not read at a glance: its gist is shown, and the whole for whoever wishes. */
+const LONGEST_GLANCE = 140;
+
 /** What a failure's own text is introduced by. */
 const SOURCES = {
+  not_connected: 'The camera says: ',
   refused: 'It says: ',
   timeout: 'The camera says: ',
   error: 'The camera says: ',
@@ -104,11 +110,12 @@ export const TOKEN_REFUSED =
   'Ask for a new one and sign in again.';
 
 /**
- * Say how the watch goes: `{title, advice, isBusy, retryAtMs, mayTryAgain}`, or null while a moving
- * picture says it all.
+ * Say how the watch goes: `{title, advice, details, isBusy, retryAtMs, mayTryAgain}`, or null while a
+ * moving picture says it all. `details` is what else there is to read, or empty.
  */
-export function describeWatch(link, watch) {
+export function describeWatch(link, watch, isOnline) {
   if (watch.picture === 'moving') return null;
+  if (!isOnline && !(link.isActive && watch.failure === null)) return describeOffline(link, watch);
   if (!link.isActive) return describeAbsence(link);
   if (watch.failure !== null) return describeFailure(watch);
   return busy(PROGRESS[watch.watchState] ?? 'Asking the camera…');
@@ -117,6 +124,7 @@ export function describeWatch(link, watch) {
 /** Say what is amiss although the picture moves; an empty text if nothing is. */
 export function describeNotice(link, watch) {
   if (watch.picture !== 'moving') return '';
+  if (watch.isInterrupted) return 'The connection to the camera is interrupted…';
   if (!link.isActive) return 'Reconnecting to the server… the picture goes on.';
   if (watch.failure !== null) return `${noticeOf(watch.failure, watch)} The picture goes on.`;
   const isSettled = watch.watchState === WatchState.STREAMING;
@@ -202,24 +210,45 @@ function describeAbsence(link) {
   return {
     title: 'The server cannot be reached.',
     advice: 'Check your network. The page goes on by itself.',
+    details: '',
     isBusy: link.state === LinkState.CONNECTING,
     retryAtMs: link.retryAtMs,
     mayTryAgain: true,
   };
 }
 
+function describeOffline(link, watch) {
+  return {
+    title: 'You are offline.',
+    advice: 'The picture comes back by itself as soon as there is a network.',
+    details: '',
+    isBusy: false,
+    retryAtMs: link.retryAtMs ?? watch.retryAtMs,
+    mayTryAgain: true,
+  };
+}
+
 function describeFailure(watch) {
-  const [title, advice] = failureTexts(watch);
+  const [title, advice, details] = failureTexts(watch);
   const isTrying = watch.failure.healsByItself && watch.retryAtMs === null;
   const { retryAtMs } = watch;
-  return { title, advice, isBusy: isTrying, retryAtMs, mayTryAgain: true };
+  return { title, advice, details, isBusy: isTrying, retryAtMs, mayTryAgain: true };
 }
 
 function failureTexts({ failure, deviceId }) {
   const [title, advice] = textsOf(failure.code, deviceId);
-  if (!failure.detail) return [title, advice];
-  const detail = `${SOURCES[failure.code] ?? ''}${sentence(failure.detail)}`;
-  return [title, [advice, detail].filter(Boolean).join(' ')];
+  if (!failure.detail) return [title, advice, ''];
+  const told = sentence(failure.detail);
+  const gist = `${SOURCES[failure.code] ?? ''}${gistOf(told)}`;
+  return [title, [advice, gist].filter(Boolean).join(' '), gistOf(told) === told ? '' : told];
+}
+
+/** Shorten a long text to its last part, where a camera says what to check after what it found. */
+function gistOf(text) {
+  if (text.length <= LONGEST_GLANCE) return text;
+  const last = text.slice(text.lastIndexOf(': ') + 1).trim();
+  if (last.length <= LONGEST_GLANCE) return last;
+  return `${text.slice(0, LONGEST_GLANCE).replace(/\s+\S*$/, '')}…`;
 }
 
 function textsOf(code, deviceId) {
@@ -227,7 +256,7 @@ function textsOf(code, deviceId) {
 }
 
 function busy(title) {
-  return { title, advice: '', isBusy: true, retryAtMs: null, mayTryAgain: false };
+  return { title, advice: '', details: '', isBusy: true, retryAtMs: null, mayTryAgain: false };
 }
 
 function sentence(text) {

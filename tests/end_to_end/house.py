@@ -213,15 +213,27 @@ class Watching:
 
         await eventually(is_so, deadline_s=deadline_s)
 
+    async def notice(self) -> str:
+        """Read what is said above the picture, be it instead of it or beside it."""
+        said = self.page.locator("#notice, #status-title")
+        return "".join(await said.all_text_contents())
+
     async def text(self) -> str:
         return str(await self.page.evaluate("() => document.body.innerText"))
 
 
 @asynccontextmanager
-async def watching(browser: Browser, address: str, port: int) -> AsyncIterator[Watching]:
-    """Hold a page that watches the device, in a browser profile of its own."""
+async def watching(
+    browser: Browser, address: str, port: int, *, before: str | None = None
+) -> AsyncIterator[Watching]:
+    """Hold a page that watches the device, in a browser profile of its own.
+
+    `before` is a script that runs before the page's own.
+    """
     context = await browser.new_context(viewport={"width": 900, "height": 700})
     page = await context.new_page()
+    if before is not None:
+        await page.add_init_script(before)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     await page.goto(page_url(address, port))

@@ -20,6 +20,7 @@ from tests.support import DEADLINE_S
 WEB = Path(server_stub.__file__).parent / "web"
 PHONE = {"width": 360, "height": 740}
 STAGE_DEADLINE_MS = 15_000
+PATH_DEADLINE_MS = 17_000
 POLL_MS = 5_000
 
 
@@ -316,11 +317,74 @@ async def test_a_device_without_a_way_to_it_is_explained(
         await send_answer(device, offer["session_id"], without)
         await expect_state(page, watch_state="ice_gathering")
         await expect(page.locator("#status-title")).to_have_text("Connecting…")
-        await page.clock.run_for(STAGE_DEADLINE_MS)
+        await page.clock.run_for(PATH_DEADLINE_MS)
 
     await expect_state(page, failure="no_path_no_turn")
     await expect(page.locator("#status-advice")).to_contain_text("no TURN relay")
     await expect(page.locator("#status-advice")).to_contain_text("at the camera: none")
+
+
+async def test_what_the_camera_found_is_told_in_short_and_in_full(
+    server: Relay, page_for: OpenPage, device_for: OpenDevice
+) -> None:
+    """A camera that gave up connecting is quoted with what to check; the rest is a click away."""
+    found = (
+        "ice did not finish within 15 s; this device had host, relay; the viewer had host, srflx"
+    )
+    check = "the relayed way does not work either; is the TURN server's relay range open?"
+    device = await device_for(server.port)
+    page = await page_for(server.port, device=DEVICE_ID, viewport=PHONE)
+    async with AsyncExitStack() as stack:
+        offer = await device.receive("signal_offer")
+        lines = (await answer_to(offer, stack)).splitlines()
+        await send_answer(
+            device, offer["session_id"], [one for one in lines if not is_candidate(one)]
+        )
+        await expect_state(page, watch_state="ice_gathering")
+        await device.say(
+            "watch_ended",
+            session_id=offer["session_id"],
+            reason="error",
+            message=f"{found}; 2 pairs were tried: {check}",
+        )
+    await expect_state(page, state="retrying", failure="not_connected")
+    title = page.locator("#status-title")
+    await expect(title).to_have_text("The connection to the camera did not come about.")
+    await expect(page.locator("#status-advice")).to_have_text(f"The camera says: {check}")
+    full = page.get_by_text(found)
+    await expect(full).to_be_hidden()
+    await page.get_by_text("Details").click()
+    await expect(full).to_be_visible()
+    assert await width_overflow_px(page) <= 0
+    # It can be read in peace: the next attempt changes nothing here.
+    await device.receive("signal_offer")
+    await expect(full).to_be_visible()
+
+
+async def test_another_network_starts_a_connection_anew(
+    server: Relay, page_for: OpenPage, device_for: OpenDevice
+) -> None:
+    """Candidates of the old network lead nowhere: the page ends that session and offers new ones."""
+    device = await device_for(server.port)
+    page = await page_for(server.port, device=DEVICE_ID)
+    first = await device.receive("signal_offer")
+    await page.evaluate("() => { dispatchEvent(new Event('online')); }")
+    ended = await device.receive("watch_ended")
+    assert ended == {"session_id": first["session_id"], "reason": "user_ended"}
+    await expect_state(page, failure="network_changed", watch_state="offer_sent")
+    await expect(page.locator("#status-title")).to_have_text("Your network has changed.")
+    assert (await device.receive("signal_offer"))["session_id"] != first["session_id"]
+
+
+async def test_who_is_offline_is_told_so(server: Relay, page_for: OpenPage) -> None:
+    """Without a network the page says that, not what fails of it; with one it goes on by itself."""
+    page = await page_for(server.port, device=DEVICE_ID)
+    await expect_state(page, failure="device_offline")
+    await page.context.set_offline(offline=True)
+    await expect_state(page, network="offline")
+    await expect(page.locator("#status-title")).to_have_text("You are offline.")
+    await page.context.set_offline(offline=False)
+    await expect(page.locator("#status-title")).to_have_text("The camera is offline.")
 
 
 async def test_an_answer_that_is_none_is_explained(

@@ -50,7 +50,9 @@ async def test_a_relayed_device_hides_its_address(
             await until(
                 lambda: any(line["event"] == "session.closed" for line in logs), deadline_s=40
             )
-            assert await person.dataset("failure")
+            await person.until("failure", "not_connected")
+            await person.page.get_by_text("Details").click()
+            assert "this device had no candidate" in await person.text()
 
     line = next(line for line in logs if line["event"] == "session.closed")
     assert line["outcome"] == "ConnectFailed"

@@ -322,13 +322,13 @@ async def test_a_fault_after_the_cut_leaves_no_task(
 ) -> None:
     """A connection that is cut off and meets a fault of ours in the same step still ends."""
 
-    async def cut_and_fail(_device_id: str) -> None:
+    async def cut_and_fail(_user_id: str, _device_id: str) -> None:
         for connection in tuple(relay._connections):
             connection._abort()
         raise RuntimeError("as told")
 
     async with viewer(relay) as user:
-        monkeypatch.setattr(relay.store, "device", cut_and_fail)
+        monkeypatch.setattr(relay.store, "is_granted", cut_and_fail)
         await user.send("watch_request", {"device_id": "cam"})
         assert await user.ended() == (1006, "")
     await until(lambda: not relay._connections)
@@ -390,15 +390,15 @@ async def test_a_close_does_not_wait_for_the_database(
 ) -> None:
     """A connection closed while its handler waits for the database is closed at once."""
     asked, released = asyncio.Event(), asyncio.Event()
-    look_up = relay.store.device
+    look_up = relay.store.is_granted
 
-    async def slow(device_id: str) -> Any:
+    async def slow(user_id: str, device_id: str) -> Any:
         asked.set()
         await released.wait()
-        return await look_up(device_id)
+        return await look_up(user_id, device_id)
 
     async with device(relay), viewer(relay) as user:
-        monkeypatch.setattr(relay.store, "device", slow)
+        monkeypatch.setattr(relay.store, "is_granted", slow)
         await user.send("watch_request", {"device_id": "cam"})
         await asked.wait()
         (connection,) = relay._connections - {relay.devices["cam"]}

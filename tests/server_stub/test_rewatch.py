@@ -1,0 +1,93 @@
+"""A viewer that comes back on another connection takes its place with it, and nobody else's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server_stub.relay import Relay
+from tests.end_to_end.house import agent
+from tests.server_stub.peers import device, recorded, relay_at, viewer, watch
+from tests.support import DEADLINE_S
+
+
+@pytest.fixture
+async def one_place(tmp_path: Path) -> AsyncIterator[Relay]:
+    """Hold a relay and a real agent that serves one viewer at once."""
+    async with relay_at(tmp_path) as relay, agent(relay.port, max_viewers=1):
+        yield relay
+
+
+async def test_a_session_is_ended_from_another_connection(relay: Relay) -> None:
+    """The device hears of the end before the new request, and the old connection hears as well."""
+    async with device(relay) as cam, viewer(relay) as old, viewer(relay) as new:
+        left_behind = await watch(old, cam)
+        await new.send("end_watch", {"session_id": left_behind})
+        await new.send("watch_request", {"device_id": "cam"})
+
+        ended = {"session_id": left_behind, "reason": "user_ended"}
+        assert await cam.payload("watch_ended") == ended
+        fresh = (await cam.payload("watch_request"))["session_id"]
+        assert (await new.payload("watch_ready"))["session_id"] == fresh
+        assert await old.payload("watch_ended") == ended
+        assert (await recorded(relay, left_behind)).reason == "user_ended"
+
+        await old.leave()
+        await cam.nothing_came()
+        assert relay.sessions.is_live(fresh)
+
+
+async def test_a_new_session_ends_no_other(relay: Relay) -> None:
+    """Who watches in two tabs watches in both, whichever connections they use."""
+    async with device(relay) as cam, viewer(relay) as one, viewer(relay) as other:
+        sessions = [await watch(one, cam), await watch(other, cam), await watch(one, cam)]
+        for peer in (cam, one, other):
+            await peer.nothing_came()
+        assert all(relay.sessions.is_live(session_id) for session_id in sessions)
+
+
+async def test_another_user_ends_nothing(relay: Relay) -> None:
+    """A session's id is no key to it, not even for somebody who may watch the same device."""
+    await relay.store.grant("neighbour", "cam")
+    async with device(relay) as cam, viewer(relay) as user, viewer(relay, "neighbour") as other:
+        session_id = await watch(user, cam)
+        await other.send("end_watch", {"session_id": session_id}, request_id="e1")
+        assert await other.error(request_id="e1") == "Session not found"
+        await watch(other, cam)
+        await user.nothing_came()
+        assert relay.sessions.is_live(session_id)
+
+
+async def test_the_only_place_goes_to_the_new_session(one_place: Relay) -> None:
+    """A device that serves one viewer serves the one who came back while the old socket hangs."""
+    async with _hanging(one_place) as left_behind, viewer(one_place) as user:
+        await user.send("watch_request", {"device_id": "cam"})
+        await user.payload("watch_ready")
+        assert "at most 1 viewer" in (await user.payload("watch_ended"))["message"]
+
+        await user.send("end_watch", {"session_id": left_behind})
+        await user.send("watch_request", {"device_id": "cam"})
+        fresh = (await user.payload("watch_ready"))["session_id"]
+        # What is wrong with this offer is said by a session, so there is one.
+        await user.send(
+            "signal_offer", {"session_id": fresh, "sdp": {"type": "offer", "sdp": "v=0\r\n"}}
+        )
+        ended = await user.payload("watch_ended")
+        assert ended["session_id"] == fresh
+        assert "at most" not in ended["message"]
+
+
+@asynccontextmanager
+async def _hanging(relay: Relay) -> AsyncIterator[str]:
+    """Hold a watched session whose viewer neither reads nor closes any more; give its id."""
+    async with viewer(relay) as user:
+        await user.send("watch_request", {"device_id": "cam"})
+        session_id = (await user.payload("watch_ready"))["session_id"]
+        user.websocket.transport.pause_reading()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                yield session_id
+        finally:
+            user.websocket.transport.resume_reading()
