@@ -13,7 +13,8 @@ from camagent.check.relay import ICE, ask_relay
 from camagent.errors import SettingsError
 from camagent.settings import Settings
 from camagent.signaling.messages import IceServer
-from camagent.webrtc.probe import Probe, Problem, probe_ice_server
+from camagent.webrtc.probe import Probe, probe_ice_server
+from camagent.webrtc.server_problem import Problem
 from camagent.wiring import link_options
 
 _NAMED = re.compile(

@@ -6,10 +6,7 @@ what works here works there. Only the way to the server is tried: no picture cro
 
 import asyncio
 import contextlib
-import enum
-import os
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,41 +18,16 @@ from aioice import stun, turn
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from camagent.signaling.messages import IceServer
+from camagent.webrtc.server_problem import Problem, explain
 
 T = TypeVar("T")
 
 # What a peer connection uses; it skips all others without a word.
 _USED = frozenset({("stun", "udp"), ("turn", "udp"), ("turn", "tcp"), ("turns", "tcp")})
 _HIGHEST_PORT = 65_535
-_UNAUTHORIZED = 401
 # aioice itself asks a server that has gone for a minute to take an allocation back.
 _GIVE_BACK_DEADLINE_S = 2.0
 _CLOSE_DEADLINE_S = 1.0
-
-
-class Problem(enum.Enum):
-    """Why a server is of no use: one kind for each cure."""
-
-    URL = "url"
-    """The URL cannot be read, or is of a kind that no session here uses."""
-
-    NAME = "name"
-    """The host's name does not resolve."""
-
-    UNREACHABLE = "unreachable"
-    """Nothing listens there, or no network leads there."""
-
-    SILENT = "silent"
-    """Nothing came back in time."""
-
-    CERTIFICATE = "certificate"
-    """TLS does not come up."""
-
-    CREDENTIAL = "credential"
-    """The server does not accept username and credential."""
-
-    REFUSED = "refused"
-    """The server answered with another error, or with what is no answer."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +66,10 @@ async def _probe(url: str, server: IceServer, *, deadline_s: float) -> Probe:
             async with asyncio.timeout(deadline_s):
                 text = await held.enter_async_context(_asked(endpoint, server))
             return Probe(url, _ms_since(started_at_s), text)
+    except _Unusable as error:
+        return Probe(url, _ms_since(started_at_s), str(error), Problem.URL)
     except (OSError, ValueError, stun.TransactionError) as error:
-        problem, text = _explain(error, deadline_s=deadline_s)
+        problem, text = explain(error, deadline_s=deadline_s)
         return Probe(url, _ms_since(started_at_s), text, problem)
 
 
@@ -224,39 +198,3 @@ async def _leave(client: _OverUdp | _OverTcp) -> None:
                 await client.delete()
     client.transport.abort()
     await asyncio.wait({client.lost}, timeout=_CLOSE_DEADLINE_S)
-
-
-def _explain(error: Exception, *, deadline_s: float) -> tuple[Problem, str]:
-    match error:
-        case _Unusable():
-            problem, text = Problem.URL, str(error)
-        case ssl.SSLCertVerificationError():
-            problem = Problem.CERTIFICATE
-            text = f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            problem = Problem.CERTIFICATE
-            text = f"it does not agree on TLS: {error.reason or error}"
-        case socket.gaierror() | ValueError():
-            problem, text = Problem.NAME, "its name does not resolve"
-        case TimeoutError() | stun.TransactionTimeout():
-            problem, text = Problem.SILENT, f"no answer within {deadline_s:g} s"
-        case stun.TransactionFailed():
-            problem, text = _explain_answer(error.response)
-        case ConnectionRefusedError():
-            problem, text = Problem.UNREACHABLE, "connection refused"
-        case OSError(errno=int(number)):
-            # Its own text is of the form: Connect call failed ('192.0.2.1', 3478).
-            problem, text = Problem.UNREACHABLE, os.strerror(number).lower()
-        case ConnectionError():
-            problem, text = Problem.REFUSED, str(error)
-        case _:
-            problem, text = Problem.UNREACHABLE, str(error)
-    return problem, text
-
-
-def _explain_answer(response: stun.Message) -> tuple[Problem, str]:
-    code, reason = response.attributes.get("ERROR-CODE", (0, ""))
-    answer = f"{code} {reason[:80]}".rstrip()
-    if code == _UNAUTHORIZED:
-        return Problem.CREDENTIAL, f"{answer}: it does not accept our username and credential"
-    return Problem.REFUSED, f"it answered with {answer}"
