@@ -173,7 +173,7 @@ def open_sockets() -> set[str]:
 def own_threads() -> set[str]:
     """List the threads by name, but for those that asyncio keeps for the next one who needs one."""
     names = {thread.name for thread in threading.enumerate()}
-    return {name for name in names if not name.startswith(("asyncio_", "waitpid-"))}
+    return {name for name in names if not name.startswith(("asyncio", "waitpid-"))}
 
 
 async def pair_type(one: Watched) -> str | None:
