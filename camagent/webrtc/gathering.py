@@ -24,7 +24,7 @@ from aioice.ice import (
     relayed_candidate,
     server_reflexive_candidate,
 )
-from aioice.stun import TransactionError
+from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
@@ -54,6 +54,7 @@ class TricklingConnection(Connection):
     servers: IceServers
     interfaces: InterfaceFilter
     is_gathering: bool
+    checks: dict[CandidatePair, Message]
     turn_problems: list[Problem]
     """What each TURN server was of no use for; those still being asked are not among them."""
 
@@ -101,6 +102,25 @@ class TricklingConnection(Connection):
             await super().close()
         finally:
             giving_up.cancel()
+
+    def build_request(self, pair: CandidatePair, nominate: bool) -> Message:  # noqa: FBT001 - aioice's
+        """Make a check, and remember it for `check_incoming`."""
+        self.checks[pair] = super().build_request(pair, nominate)
+        return self.checks[pair]
+
+    def check_incoming(
+        self, message: Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Answer a check by one of our own (RFC 8445, section 7.3.1.4).
+
+        Routers and relays let nothing in until something went out: our first check is lost where
+        the viewer's was not on its way yet. aioice repeats it after half a second, we do now.
+        """
+        super().check_incoming(message, addr, protocol)
+        for pair, check in self.checks.items():
+            is_its_own = pair.protocol is protocol and pair.remote_addr == addr
+            if is_its_own and pair.state is CandidatePair.State.IN_PROGRESS:
+                protocol.send_stun(check, addr)
 
     def _remote_candidates_expected(self) -> bool:
         """Keep on checking while there may be more pairs, whichever side they come from."""
@@ -211,5 +231,5 @@ def trickle(
     connection.__class__ = TricklingConnection
     assert isinstance(connection, TricklingConnection), "made one just now"
     connection.servers, connection.interfaces = servers, interfaces
-    connection.is_gathering, connection.turn_problems = True, []
+    connection.is_gathering, connection.turn_problems, connection.checks = True, [], {}
     return connection

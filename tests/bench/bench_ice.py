@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from camagent.logs import configure_logs
 from camagent.media.frame import EncodedFrame
 from camagent.signaling.messages import FromDevice, IceServer
 from camagent.webrtc.packing import Packing
@@ -156,6 +157,7 @@ def _figures(taken: dict[str, list[float]], in_chromium: list[float]) -> Iterato
 
 
 def main() -> None:
+    configure_logs("console", "error")
     taken = asyncio.run(_on_two_networks())
     with demo() as (_, url):
         _, in_chromium = asyncio.run(first_frames(url))
