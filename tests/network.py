@@ -12,7 +12,7 @@ import asyncio
 import ctypes
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -121,7 +121,7 @@ class Network:
     async def dropped(self) -> tuple[int, int]:
         """Count the UDP packets lost at random since the faults were set, down and up."""
         down, up = [
-            await _run(end.command("nft", "list", "chain", "inet", "faults", "arriving"))
+            await run(end.command("nft", "list", "chain", "inet", "faults", "arriving"))
             for end in (self.viewer, self.device)
         ]
         return _counted(down), _counted(up)
@@ -129,9 +129,9 @@ class Network:
     async def _set(self, *, down: Faults, up: Faults) -> None:
         ways = ((down, self.device, self.viewer), (up, self.viewer, self.device))
         for faults, sending, receiving in ways:
-            await _run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
+            await run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
             for command in _shaping(faults):
-                await _run(sending.command(*command))
+                await run(sending.command(*command))
 
     async def connect(self) -> None:
         """Lay the cable.
@@ -141,9 +141,9 @@ class Network:
         """
         device, viewer = self.device, self.viewer
         peer = ("peer", "name", _LINK, "netns", viewer.path)
-        await _run(device.command("ip", "link", "add", _LINK, "type", "veth", *peer))
+        await run(device.command("ip", "link", "add", _LINK, "type", "veth", *peer))
         for end in (device, viewer):
-            await _run(end.command("ip", "-batch", "-"), text=_addressing(end))
+            await run(end.command("ip", "-batch", "-"), text=_addressing(end))
         # Tried once, so that a machine without them is noticed here.
         async with self.faulty(down=Faults(loss_percent=1, rate_bps=10**9)):
             pass
@@ -203,7 +203,12 @@ def _counted(listing: str) -> int:
     return int(words[words.index("packets") + 1]) if "packets" in words else 0
 
 
-async def _run(command: list[str], *, text: str = "") -> str:
+async def run(command: Sequence[str], *, text: str = "") -> str:
+    """Run a tool of networks; give what it prints.
+
+    Raises:
+        NoNetwork: it is not there, or refuses.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,

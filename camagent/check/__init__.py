@@ -9,6 +9,7 @@
     server       its name, its port, its certificate, its answer to our hello
     relay        which STUN and TURN servers it hands out to this device
     ice          STUN and TURN servers
+    candidates   the addresses that viewers are told
 
 Each module gives findings and prints nothing; nothing here is needed to run the agent.
 """

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from camagent.check.camera import check_camera
+from camagent.check.candidates import CANDIDATES, check_candidates
 from camagent.check.findings import Finding, Verdict, as_json, as_lines, exit_status
 from camagent.check.ice import check_ice_servers
 from camagent.check.machine import check_machine
@@ -75,15 +76,17 @@ async def _try_all(
     for finding in findings:
         yield finding
     if parts is None:
-        for name in (CAMERA, _SERVER, _ICE):
+        for name in (CAMERA, _SERVER, _ICE, CANDIDATES):
             yield Finding(name, Verdict.SKIPPED, "the settings are wrong")
         return
     instead = _ask_neighbours(parts, run)
     yield await _camera(parts, instead)
     async for finding in _server(parts, instead):
         yield finding
-    for finding in await check_ice_servers(parts.settings, named=ice_servers):
+    findings, probes = await check_ice_servers(parts.settings, named=ice_servers)
+    for finding in findings:
         yield finding
+    yield check_candidates(parts.settings, probes)
 
 
 def _ask_neighbours(parts: Parts, run: Path) -> Instead:

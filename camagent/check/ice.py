@@ -13,7 +13,8 @@ from camagent.check.relay import ICE, ask_relay
 from camagent.errors import SettingsError
 from camagent.settings import Settings
 from camagent.signaling.messages import IceServer
-from camagent.webrtc.probe import Probe, Problem, probe_ice_server
+from camagent.webrtc.probe import Probe, probe_ice_server
+from camagent.webrtc.server_problem import Problem
 from camagent.wiring import link_options
 
 _NAMED = re.compile(
@@ -44,8 +45,12 @@ class _Server:
     is_named: bool
 
 
-async def check_ice_servers(settings: Settings, *, named: Sequence[str]) -> list[Finding]:
+async def check_ice_servers(
+    settings: Settings, *, named: Sequence[str]
+) -> tuple[list[Finding], list[Probe]]:
     """Try the servers that the relay hands out to this device, and those in `named`.
+
+    Gives a finding for each, and what each told.
 
     `named` are URLs as a person writes them: with `user:password@` before the host where the
     server wants that; a `:`, `@` or `%` in the password as in other URLs, %3A, %40 or %25.
@@ -58,7 +63,10 @@ async def check_ice_servers(settings: Settings, *, named: Sequence[str]) -> list
         else:
             problem = "a server that --ice-server names cannot be read"
             findings.append(Finding(ICE, Verdict.FAILED, problem, _HOW_TO_NAME))
-    return findings + await _probe_all(servers)
+    probes = await _probe_all(servers)
+    has_turn = any(probe.problem is None and is_turn(probe) for probe, _ in probes)
+    findings += [_judge(probe, is_named=is_named, has_turn=has_turn) for probe, is_named in probes]
+    return findings, [probe for probe, _ in probes]
 
 
 async def _ask(settings: Settings, *, is_only_source: bool) -> tuple[list[Finding], list[_Server]]:
@@ -95,15 +103,15 @@ def _read_named(text: str) -> IceServer | None:
         return None
 
 
-async def _probe_all(servers: Iterable[_Server]) -> list[Finding]:
+async def _probe_all(servers: Iterable[_Server]) -> list[tuple[Probe, bool]]:
+    """Give what came of each URL, and whether its user named it."""
     async with asyncio.TaskGroup() as tasks:
         probing = [(one, tasks.create_task(probe_ice_server(one.ice))) for one in servers]
-    probes = [(probe, one.is_named) for one, task in probing for probe in task.result()]
-    has_turn = any(probe.problem is None and _is_turn(probe) for probe, _ in probes)
-    return [_judge(probe, is_named=is_named, has_turn=has_turn) for probe, is_named in probes]
+    return [(probe, one.is_named) for one, task in probing for probe in task.result()]
 
 
-def _is_turn(probe: Probe) -> bool:
+def is_turn(probe: Probe) -> bool:
+    """Tell a TURN server from a STUN server."""
     return probe.url.startswith("turn")
 
 

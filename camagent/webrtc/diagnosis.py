@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from camagent.webrtc.server_problem import Problem
+
 _WHAT_TURN_IS_FOR = "two networks often reach each other through a TURN server only"
 
 
@@ -16,6 +18,7 @@ class Attempt:
         theirs: kinds that the viewer had; prflx are those found on the way.
         pairs: how many ways were tried.
         turn_servers: how many were named to this device.
+        turn_problems: why some of them were of no use.
         policy: `relay` if nothing else was allowed.
     """
 
@@ -24,6 +27,7 @@ class Attempt:
     theirs: Sequence[str]
     pairs: int
     turn_servers: int
+    turn_problems: Sequence[Problem]
     policy: str
 
     def told(self, problem: str) -> str:
@@ -43,10 +47,20 @@ class Attempt:
             return "packets pass, the handshake does not: another try may do"
         if not self.theirs:
             return "the viewer's browser sent no address; does a policy or extension forbid WebRTC?"
-        if self.policy == "relay" and "relay" not in self.ours:
-            return "only TURN is allowed here, and no TURN server answered; try camagent check"
-        if "relay" in self.ours or "relay" in self.theirs:
+        if "relay" in self.ours or ("relay" in self.theirs and self.policy == "all"):
             return "the relayed way does not work either; is the TURN server's relay range open?"
+        return self._turn_advice
+
+    @property
+    def _turn_advice(self) -> str:
+        """What to look at when this device has no relayed candidate."""
+        if Problem.CREDENTIAL in self.turn_problems:
+            return (
+                "the TURN server refuses the username and credential that this device was given; "
+                "do relay and TURN server have the same secret and the right time?"
+            )
+        if self.policy == "relay":
+            return "only TURN is allowed here, and no TURN server answered; try camagent check"
         if self.turn_servers:
             return "no TURN server answered this device; try camagent check"
         return f"no TURN server is set up at the relay, and {_WHAT_TURN_IS_FOR}"

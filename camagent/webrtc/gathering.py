@@ -13,7 +13,8 @@ are tried by test_contract.py.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import structlog
 from aioice import Candidate, Connection, TransportPolicy
@@ -23,19 +24,24 @@ from aioice.ice import (
     relayed_candidate,
     server_reflexive_candidate,
 )
-from aioice.stun import TransactionError
+from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
 from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
+from camagent.webrtc.server_problem import Problem, explain
 
 log = structlog.get_logger(__name__)
 
 Announce = Callable[[Candidate], None]
+_Asked = asyncio.Task[StunProtocol | None]
 
 _SERVER_DEADLINE_S = 5.0
 _BETWEEN_RELAYS_S = 0.4
+_GIVE_BACK_DEADLINE_S = 1.5
 _COMPONENT = 1
+# KeyError: an answer without our address in it.
+_UNUSABLE = (KeyError, OSError, TransactionError, ValueError)
 _UNTRIED = frozenset({CandidatePair.State.FROZEN, CandidatePair.State.WAITING})
 
 
@@ -48,6 +54,9 @@ class TricklingConnection(Connection):
     servers: IceServers
     interfaces: InterfaceFilter
     is_gathering: bool
+    checks: dict[CandidatePair, Message]
+    turn_problems: list[Problem]
+    """What each TURN server was of no use for; those still being asked are not among them."""
 
     async def gather_candidates(self) -> None:
         """Find the host candidates; the others are `find_more`'s."""
@@ -80,14 +89,38 @@ class TricklingConnection(Connection):
         """List the ways that were tried, whatever came of it."""
         return [pair for pair in self._check_list if pair.state not in _UNTRIED]
 
-    def abandon_relays(self) -> None:
-        """Let go of relays whose servers do not answer, instead of asking them for a minute."""
-        for protocol in self._protocols:
-            if protocol.local_candidate.type == "relay":
-                # Cancelled, its task closes the socket.
-                closing = protocol.transport._TurnTransport__close_task  # type: ignore[attr-defined]  # noqa: SLF001
-                if closing is not None:
-                    closing.cancel()
+    async def close(self) -> None:
+        """Close every socket within moments, also when a relay's server no longer answers.
+
+        aioice would ask that server for a minute to take its relay back.
+        """
+        relays = [one for one in self._protocols if one.local_candidate.type == "relay"]
+        for relay in relays:
+            relay.transport.close()
+        giving_up = asyncio.get_running_loop().call_later(_GIVE_BACK_DEADLINE_S, _abandon, relays)
+        try:
+            await super().close()
+        finally:
+            giving_up.cancel()
+
+    def build_request(self, pair: CandidatePair, nominate: bool) -> Message:  # noqa: FBT001 - aioice's
+        """Make a check, and remember it for `check_incoming`."""
+        self.checks[pair] = super().build_request(pair, nominate)
+        return self.checks[pair]
+
+    def check_incoming(
+        self, message: Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Answer a check by one of our own (RFC 8445, section 7.3.1.4).
+
+        Routers and relays let nothing in until something went out: our first check is lost where
+        the viewer's was not on its way yet. aioice repeats it after half a second, we do now.
+        """
+        super().check_incoming(message, addr, protocol)
+        for pair, check in self.checks.items():
+            is_its_own = pair.protocol is protocol and pair.remote_addr == addr
+            if is_its_own and pair.state is CandidatePair.State.IN_PROGRESS:
+                protocol.send_stun(check, addr)
 
     def _remote_candidates_expected(self) -> bool:
         """Keep on checking while there may be more pairs, whichever side they come from."""
@@ -100,8 +133,9 @@ class TricklingConnection(Connection):
         try:
             async with asyncio.timeout(_SERVER_DEADLINE_S):
                 candidate, _ = await server_reflexive_candidate(protocol, address)
-        except (OSError, TransactionError, UnicodeError) as error:
-            log.info("ice.stun_failed", server=f"{server.host}:{server.port}", cause=repr(error))
+        except _UNUSABLE as error:
+            _, text = explain(error, deadline_s=_SERVER_DEADLINE_S)
+            log.info("ice.stun_failed", server=f"{server.host}:{server.port}", problem=text)
             return
         is_new = all(
             (known.host, known.port) != (candidate.host, candidate.port)
@@ -114,7 +148,7 @@ class TricklingConnection(Connection):
     async def _find_relay(self, announce: Announce) -> None:
         """Ask the TURN servers one after the other, without waiting for the one before to fail."""
         untried = list(self.servers.turn)
-        asked: set[asyncio.Task[StunProtocol | None]] = set()
+        asked: set[_Asked] = set()
         try:
             while untried or asked:
                 if untried:
@@ -130,9 +164,7 @@ class TricklingConnection(Connection):
                         other.transport.close()
                     return
         finally:
-            # aioice gives back what an allocation that is cancelled had opened.
-            for task in asked:
-                task.cancel()
+            await _call_off(asked)
 
     async def _allocate(self, server: TurnServer) -> StunProtocol | None:
         try:
@@ -147,8 +179,10 @@ class TricklingConnection(Connection):
                     turn_ssl=server.transport == "tls",
                     turn_transport="udp" if server.transport == "udp" else "tcp",
                 )
-        except (OSError, TransactionError, UnicodeError) as error:
-            log.info("ice.turn_failed", server=server.name, cause=repr(error))
+        except _UNUSABLE as error:
+            problem, text = explain(error, deadline_s=_SERVER_DEADLINE_S)
+            self.turn_problems.append(problem)
+            log.warning("ice.turn_failed", server=server.name, problem=text)
             return None
         return protocol
 
@@ -164,6 +198,31 @@ class TricklingConnection(Connection):
         announce(protocol.local_candidate)
 
 
+async def _call_off(asked: set[_Asked]) -> None:
+    """Ask these servers no longer; aioice closes what an allocation that is cancelled had opened."""
+    for task in asked:
+        task.cancel()
+    for relay in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(relay, StunProtocol):
+            relay.transport.close()
+
+
+def _abandon(relays: Sequence[StunProtocol]) -> None:
+    """Let go of relays that are closing, without a word from their servers."""
+    for relay in relays:
+        transport: Any = relay.transport
+        if transport._TurnTransport__close_task.done():  # noqa: SLF001 - contract test
+            continue
+        log.info("ice.relay_abandoned", after_s=_GIVE_BACK_DEADLINE_S)
+        for task in (
+            transport._TurnTransport__close_task,  # noqa: SLF001
+            *transport._TurnTransport__send_tasks,  # noqa: SLF001
+        ):
+            task.cancel()
+        # Closed gently, TCP would wait until the server has taken what was sent.
+        transport._TurnTransport__inner_protocol.transport.abort()  # noqa: SLF001
+
+
 def trickle(
     transport: RTCIceTransport, servers: IceServers, interfaces: InterfaceFilter
 ) -> TricklingConnection:
@@ -172,5 +231,5 @@ def trickle(
     connection.__class__ = TricklingConnection
     assert isinstance(connection, TricklingConnection), "made one just now"
     connection.servers, connection.interfaces = servers, interfaces
-    connection.is_gathering = True
+    connection.is_gathering, connection.turn_problems, connection.checks = True, [], {}
     return connection

@@ -13,8 +13,13 @@ log = structlog.get_logger(__name__)
 MOST_SERVERS = 16
 """More URLs than this are not tried: each costs sockets."""
 
+_USED = frozenset({("stun", "udp"), ("turn", "udp"), ("turn", "tcp"), ("turns", "tcp")})
 _HIGHEST_PORT = 65_535
 _URL_SHOWN = 80
+
+
+class UnusableUrl(ValueError):
+    """A URL that no session would use; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,8 @@ def usable_servers(servers: Iterable[IceServer]) -> IceServers:
     for server in servers:
         for url in server.all_urls:
             try:
-                one = _read(url, server)
-            except ValueError as error:
+                one = read_server(url, server)
+            except UnusableUrl as error:
                 log.warning("ice.server_skipped", url=url[:_URL_SHOWN], problem=str(error))
                 continue
             if len(stun) + len(turn) >= MOST_SERVERS:
@@ -70,22 +75,23 @@ def usable_servers(servers: Iterable[IceServer]) -> IceServers:
     return IceServers(tuple(dict.fromkeys(stun)), tuple(dict.fromkeys(turn)))
 
 
-def _read(url: str, server: IceServer) -> StunServer | TurnServer:
-    parsed = parse_stun_turn_uri(url)
+def read_server(url: str, server: IceServer) -> StunServer | TurnServer:
+    """Read one URL of `server`.
+
+    Raises:
+        UnusableUrl: it cannot be read, or is of a kind that is not used here.
+    """
+    try:
+        parsed = parse_stun_turn_uri(url)
+    except ValueError as error:
+        raise UnusableUrl("it cannot be read as the URL of a STUN or TURN server") from error
     scheme, host, port = parsed["scheme"], str(parsed["host"]), int(parsed["port"])
+    transport = parsed.get("transport", "udp")
+    if (scheme, transport) not in _USED:
+        raise UnusableUrl(f"this agent does not use {scheme}: over {transport[:20]}")
     if not 0 < port <= _HIGHEST_PORT:
-        raise ValueError(f"there is no port {port}")
+        raise UnusableUrl(f"{port} is no port")
     if scheme == "stun":
         return StunServer(host, port)
-    transport = parsed.get("transport")
-    if scheme == "stuns" or (scheme, transport) == ("turns", "udp"):
-        raise ValueError(f"{scheme}: over {transport or 'TLS'} is not supported here")
-    if transport not in {"udp", "tcp"}:
-        raise ValueError(f"there is no transport {transport}")
-    return TurnServer(
-        host,
-        port,
-        "tls" if scheme == "turns" else transport,
-        server.username,
-        server.credential,
-    )
+    way = "tls" if scheme == "turns" else transport
+    return TurnServer(host, port, way, server.username, server.credential)

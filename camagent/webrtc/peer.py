@@ -6,15 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
 
-import structlog
 from aioice import Candidate
 from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
     RTCIceTransport,
     RTCPeerConnection,
-    RTCRtpCodecCapability,
-    RTCRtpSender,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InternalError, InvalidStateError, OperationError
@@ -23,6 +20,7 @@ from aiortc.rtcicetransport import candidate_from_aioice
 
 from camagent.errors import ConnectFailed, NegotiationFailed, ViewerLost
 from camagent.signaling.messages import IceCandidate
+from camagent.webrtc.codecs import h264_capabilities
 from camagent.webrtc.diagnosis import Attempt
 from camagent.webrtc.gathering import trickle
 from camagent.webrtc.ice import to_aiortc, to_wire
@@ -32,11 +30,8 @@ from camagent.webrtc.negotiated import PLAYOUT_DELAY_URI
 from camagent.webrtc.sdp import ViewerOffer, with_extension, with_level
 from camagent.webrtc.sending import Sender
 
-log = structlog.get_logger(__name__)
-
 IcePolicy = Literal["all", "relay"]
 
-_CONSTRAINED_BASELINE = "42e01f"
 _OVER = frozenset({"failed", "closed"})
 _CLOSE_DEADLINE_S = 2.0
 
@@ -78,6 +73,8 @@ class Peer:
         self._options = options
         self._moved = asyncio.Event()
         self._offer: ViewerOffer | None = None
+        self._is_answered = False
+        self._late_start: asyncio.Future[None] | None = None
         connection.on("connectionstatechange", self._moved.set)
         transceiver = sender.add_to(connection)
         transceiver.setCodecPreferences(h264_capabilities())
@@ -103,10 +100,18 @@ class Peer:
         try:
             await self.gathered()
             for candidate in self._trickling.local_candidates:
-                self._found.put_nowait(candidate)
-            await self._trickling.find_more(self._found.put_nowait)
+                self._note(candidate)
+            await self._trickling.find_more(self._note)
         finally:
             self._found.put_nowait(None)
+            self._moved.set()
+
+    def _note(self, candidate: Candidate) -> None:
+        self._found.put_nowait(candidate)
+        if self._is_answered and self._ice.state == "new":
+            # aiortc does not start without a candidate of ours, and does not look again by itself.
+            connect = self._connection._RTCPeerConnection__connect  # type: ignore[attr-defined]  # noqa: SLF001
+            self._late_start = asyncio.ensure_future(connect())
 
     async def next_candidate(self) -> IceCandidate | None:
         """Wait for the next of our candidates, as the viewer's browser knows their section.
@@ -132,6 +137,7 @@ class Peer:
                 RTCSessionDescription(sdp=offer.narrowed(), type="offer")
             )
             await self._connection.setLocalDescription()
+            self._is_answered = True
         except OperationError as error:
             raise NegotiationFailed(
                 "the offer has no H.264 constrained baseline with packetization mode 1"
@@ -183,7 +189,7 @@ class Peer:
             ConnectFailed: ICE or DTLS gave up.
         """
         while self._connection.connectionState != "connected":
-            if self._connection.connectionState in _OVER:
+            if self._connection.connectionState in _OVER or self._is_out_of_reach:
                 raise ConnectFailed(self.told(f"{self.stage} failed"))
             await self._next_move()
 
@@ -212,6 +218,7 @@ class Peer:
             theirs=[one.type for one in self._trickling.remote_candidates],
             pairs=len(self._trickling.checked_pairs()),
             turn_servers=len(self._servers.turn),
+            turn_problems=self._trickling.turn_problems,
             policy=self._options.policy,
         )
         return attempt.told(problem)
@@ -225,14 +232,14 @@ class Peer:
         return f"{pair.local_candidate.type}/{pair.remote_candidate.type}"
 
     async def close(self) -> None:
-        """Close under a deadline: giving back a relayed candidate can take a minute."""
-        try:
-            async with asyncio.timeout(_CLOSE_DEADLINE_S):
-                await asyncio.wait([self._gathering])
-                await self._connection.close()
-        except TimeoutError:
-            self._trickling.abandon_relays()
-            log.info("peer.relay_abandoned", after_s=_CLOSE_DEADLINE_S)
+        """Close, which may take up to two seconds when a TURN server has gone."""
+        await asyncio.wait([self._gathering])
+        await self._connection.close()
+
+    @property
+    def _is_out_of_reach(self) -> bool:
+        """True if this device has no candidate and will get none."""
+        return not self._trickling.is_gathering and not self._trickling.local_candidates
 
     @property
     def _ice(self) -> RTCIceTransport:
@@ -280,16 +287,3 @@ async def _finish(closing: asyncio.Future[None]) -> None:
     except asyncio.CancelledError:
         await asyncio.wait([closing], timeout=_CLOSE_DEADLINE_S)
         raise
-
-
-def h264_capabilities() -> list[RTCRtpCodecCapability]:
-    """List H.264 constrained baseline in packetization mode 1, and retransmission, in this order."""
-    offered = RTCRtpSender.getCapabilities("video").codecs
-    h264 = [
-        codec
-        for codec in offered
-        if codec.mimeType.lower() == "video/h264"
-        and codec.parameters.get("profile-level-id") == _CONSTRAINED_BASELINE
-    ]
-    rtx = [codec for codec in offered if codec.mimeType.lower() == "video/rtx"]
-    return [*h264, *rtx[:1]]

@@ -6,10 +6,7 @@ what works here works there. Only the way to the server is tried: no picture cro
 
 import asyncio
 import contextlib
-import enum
-import os
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,44 +15,16 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from aioice import stun, turn
-from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from camagent.signaling.messages import IceServer
+from camagent.webrtc.ice_servers import StunServer, TurnServer, UnusableUrl, read_server
+from camagent.webrtc.server_problem import Problem, explain
 
 T = TypeVar("T")
 
-# What a peer connection uses; it skips all others without a word.
-_USED = frozenset({("stun", "udp"), ("turn", "udp"), ("turn", "tcp"), ("turns", "tcp")})
-_HIGHEST_PORT = 65_535
-_UNAUTHORIZED = 401
 # aioice itself asks a server that has gone for a minute to take an allocation back.
 _GIVE_BACK_DEADLINE_S = 2.0
 _CLOSE_DEADLINE_S = 1.0
-
-
-class Problem(enum.Enum):
-    """Why a server is of no use: one kind for each cure."""
-
-    URL = "url"
-    """The URL cannot be read, or is of a kind that no session here uses."""
-
-    NAME = "name"
-    """The host's name does not resolve."""
-
-    UNREACHABLE = "unreachable"
-    """Nothing listens there, or no network leads there."""
-
-    SILENT = "silent"
-    """Nothing came back in time."""
-
-    CERTIFICATE = "certificate"
-    """TLS does not come up."""
-
-    CREDENTIAL = "credential"
-    """The server does not accept username and credential."""
-
-    REFUSED = "refused"
-    """The server answered with another error, or with what is no answer."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +34,14 @@ class Probe:
     Attributes:
         took_ms: until the answer, or until we gave up.
         text: the address that the server gave us, or what went wrong; without URL and credential.
+        address: what viewers would be told because of this server.
     """
 
     url: str
     took_ms: int
     text: str
     problem: Problem | None = None
+    address: str | None = None
 
 
 async def probe_ice_server(server: IceServer, *, deadline_s: float = 5.0) -> list[Probe]:
@@ -88,46 +59,23 @@ async def probe_ice_server(server: IceServer, *, deadline_s: float = 5.0) -> lis
 async def _probe(url: str, server: IceServer, *, deadline_s: float) -> Probe:
     started_at_s = time.monotonic()
     try:
-        endpoint = _read(url)
+        one = read_server(url, server)
         async with AsyncExitStack() as held:
             # Giving an allocation back does not count: that is over when the answer is in.
             async with asyncio.timeout(deadline_s):
-                text = await held.enter_async_context(_asked(endpoint, server))
-            return Probe(url, _ms_since(started_at_s), text)
+                host, port = await held.enter_async_context(_asked(one))
+            is_relayed = isinstance(one, TurnServer)
+            text = f"{'relays' if is_relayed else 'sees us'} at {host} port {port}"
+            return Probe(url, _ms_since(started_at_s), text, address=host)
+    except UnusableUrl as error:
+        return Probe(url, _ms_since(started_at_s), str(error), Problem.URL)
     except (OSError, ValueError, stun.TransactionError) as error:
-        problem, text = _explain(error, deadline_s=deadline_s)
+        problem, text = explain(error, deadline_s=deadline_s)
         return Probe(url, _ms_since(started_at_s), text, problem)
 
 
 def _ms_since(started_at_s: float) -> int:
     return round((time.monotonic() - started_at_s) * 1000)
-
-
-@dataclass(frozen=True)
-class _Endpoint:
-    """A URL, taken apart."""
-
-    scheme: str
-    host: str
-    port: int
-    transport: str
-
-
-class _Unusable(ValueError):
-    """A URL that no session would use; the text says why."""
-
-
-def _read(url: str) -> _Endpoint:
-    try:
-        parsed = parse_stun_turn_uri(url)
-    except ValueError as error:
-        raise _Unusable("it cannot be read as the URL of a STUN or TURN server") from error
-    scheme, port, transport = parsed["scheme"], parsed["port"], parsed.get("transport", "udp")
-    if (scheme, transport) not in _USED:
-        raise _Unusable(f"this agent does not use {scheme}: over {transport[:20]}")
-    if not 0 < port <= _HIGHEST_PORT:
-        raise _Unusable(f"{port} is no port")
-    return _Endpoint(scheme, parsed["host"], port, transport)
 
 
 class _Watched(asyncio.BaseProtocol):
@@ -159,34 +107,32 @@ class _OverTcp(_Watched, turn.TurnClientTcpProtocol):
 
 
 @asynccontextmanager
-async def _asked(endpoint: _Endpoint, server: IceServer) -> AsyncIterator[str]:
-    """Give the answer in words, and hold what it gave us while the block runs."""
-    client = await _connect(endpoint, server)
+async def _asked(server: StunServer | TurnServer) -> AsyncIterator[tuple[str, int]]:
+    """Give the address that the server answers with, and hold what it gave us while the block runs."""
+    client = await _connect(server)
     try:
-        if endpoint.scheme == "stun":
-            host, port = await _unless_lost(client, _bind(client))
-            yield f"sees us at {host} port {port}"
-        else:
-            host, port = await _unless_lost(client, client.connect())
-            yield f"relays at {host} port {port}"
+        is_relay = isinstance(server, TurnServer)
+        yield await _unless_lost(client, client.connect() if is_relay else _bind(client))
     finally:
         await _leave(client)
 
 
-async def _connect(endpoint: _Endpoint, server: IceServer) -> _OverUdp | _OverTcp:
+async def _connect(server: StunServer | TurnServer) -> _OverUdp | _OverTcp:
     loop = asyncio.get_running_loop()
-    address = (endpoint.host, endpoint.port)
+    address = (server.host, server.port)
+    turn_server = server if isinstance(server, TurnServer) else None
     named: dict[str, Any] = {
-        "username": server.username,
-        "password": server.credential,
+        "username": turn_server and turn_server.username,
+        "password": turn_server and turn_server.credential,
         "lifetime": turn.DEFAULT_ALLOCATION_LIFETIME,
         "channel_refresh_time": turn.DEFAULT_CHANNEL_REFRESH_TIME,
     }
-    if endpoint.transport == "tcp":
+    if turn_server is not None and turn_server.transport != "udp":
         make_tcp = partial(_OverTcp, address, **named)
-        return (await loop.create_connection(make_tcp, *address, ssl=endpoint.scheme == "turns"))[1]
+        is_tls = turn_server.transport == "tls"
+        return (await loop.create_connection(make_tcp, *address, ssl=is_tls))[1]
     # A session looks for the IPv4 address of a STUN server only.
-    family = socket.AF_INET if endpoint.scheme == "stun" else socket.AF_UNSPEC
+    family = socket.AF_INET if turn_server is None else socket.AF_UNSPEC
     make_udp = partial(_OverUdp, address, **named)
     return (await loop.create_datagram_endpoint(make_udp, remote_addr=address, family=family))[1]
 
@@ -224,39 +170,3 @@ async def _leave(client: _OverUdp | _OverTcp) -> None:
                 await client.delete()
     client.transport.abort()
     await asyncio.wait({client.lost}, timeout=_CLOSE_DEADLINE_S)
-
-
-def _explain(error: Exception, *, deadline_s: float) -> tuple[Problem, str]:
-    match error:
-        case _Unusable():
-            problem, text = Problem.URL, str(error)
-        case ssl.SSLCertVerificationError():
-            problem = Problem.CERTIFICATE
-            text = f"its certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError():
-            problem = Problem.CERTIFICATE
-            text = f"it does not agree on TLS: {error.reason or error}"
-        case socket.gaierror() | ValueError():
-            problem, text = Problem.NAME, "its name does not resolve"
-        case TimeoutError() | stun.TransactionTimeout():
-            problem, text = Problem.SILENT, f"no answer within {deadline_s:g} s"
-        case stun.TransactionFailed():
-            problem, text = _explain_answer(error.response)
-        case ConnectionRefusedError():
-            problem, text = Problem.UNREACHABLE, "connection refused"
-        case OSError(errno=int(number)):
-            # Its own text is of the form: Connect call failed ('192.0.2.1', 3478).
-            problem, text = Problem.UNREACHABLE, os.strerror(number).lower()
-        case ConnectionError():
-            problem, text = Problem.REFUSED, str(error)
-        case _:
-            problem, text = Problem.UNREACHABLE, str(error)
-    return problem, text
-
-
-def _explain_answer(response: stun.Message) -> tuple[Problem, str]:
-    code, reason = response.attributes.get("ERROR-CODE", (0, ""))
-    answer = f"{code} {reason[:80]}".rstrip()
-    if code == _UNAUTHORIZED:
-        return Problem.CREDENTIAL, f"{answer}: it does not accept our username and credential"
-    return Problem.REFUSED, f"it answered with {answer}"

@@ -199,8 +199,12 @@ class Session:
 
     async def _pass_candidates(self, peer: Peer) -> None:
         """Add the viewer's candidates in their order, but for those whose names have to be asked for."""
+        task = asyncio.current_task()
+        assert task is not None, "a child of the session's task group"
         async with asyncio.TaskGroup() as names:
-            while True:
+            # Asked by hand: when its connection closes just then, aioice's wait for multicast DNS
+            # swallows our cancellation (Python 3.11: asyncio.wait_for), and nobody cancels twice.
+            while not task.cancelling():
                 candidate = await self._candidates.get()
                 if candidate is not None and has_name(candidate):
                     names.create_task(_add_candidate(peer, candidate))

@@ -24,7 +24,7 @@ _PAGE_DEADLINE_MS = 15_000
 
 
 @contextlib.contextmanager
-def _demo() -> Iterator[tuple[subprocess.Popen[str], str]]:
+def demo() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Hold a running demo; give its process, which is the agent's, and the URL it prints."""
     process = subprocess.Popen(
         [
@@ -63,7 +63,7 @@ async def _first_frame_ms(browser: Browser, url: str) -> float:
         await page.close()
 
 
-async def _first_frames(url: str) -> tuple[float, list[float]]:
+async def first_frames(url: str) -> tuple[float, list[float]]:
     async with chromium() as browser:
         cold = await _first_frame_ms(browser, url)
         return cold, [await _first_frame_ms(browser, url) for _ in range(_ROUNDS)]
@@ -79,10 +79,10 @@ def _idle_share(pid: int) -> float:
 
 
 def main() -> None:
-    with _demo() as (process, url):
+    with demo() as (process, url):
         idle_percent = 100 * _idle_share(process.pid)
         resident_mb = psutil.Process(process.pid).memory_info().rss / 1e6
-        cold_ms, warm_ms = asyncio.run(_first_frames(url))
+        cold_ms, warm_ms = asyncio.run(first_frames(url))
     warm_median_ms = statistics.median(warm_ms)
     print("first picture, camera warm, ms:", " ".join(f"{one:.0f}" for one in warm_ms))
     report(

@@ -42,7 +42,7 @@ async def check(server_url: str, *named: str, **changes: Any) -> list[Finding]:
         "_env_file": None,
     }
     async with asyncio.timeout(4 * DEADLINE_S):
-        findings = await check_ice_servers(Settings(**(values | changes)), named=named)
+        findings, _ = await check_ice_servers(Settings(**(values | changes)), named=named)
     told = repr(findings)
     assert not [secret for secret in (TOKEN, SECRET, PASSWORD, "device_check") if secret in told]
     assert {finding.name for finding in findings} <= {"ice"}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from camagent.webrtc.diagnosis import Attempt
+from camagent.webrtc.server_problem import Problem
 
 NO_WAY = Attempt(
     stage="ice",
@@ -12,6 +13,7 @@ NO_WAY = Attempt(
     theirs=["host", "srflx"],
     pairs=4,
     turn_servers=0,
+    turn_problems=[],
     policy="all",
 )
 
@@ -30,6 +32,9 @@ def test_everything_known_is_told() -> None:
     [
         ({"theirs": []}, "browser sent no address"),
         ({"turn_servers": 2}, "no TURN server answered this device"),
+        ({"turn_servers": 1, "turn_problems": [Problem.CREDENTIAL]}, "refuses the username"),
+        ({"ours": [], "policy": "relay", "turn_problems": [Problem.CREDENTIAL]}, "the same secret"),
+        ({"ours": ["relay"], "turn_problems": [Problem.CREDENTIAL]}, "relay range"),
         ({"ours": ["relay"]}, "relay range"),
         ({"theirs": ["relay"]}, "relay range"),
         ({"ours": [], "policy": "relay"}, "only TURN is allowed here"),

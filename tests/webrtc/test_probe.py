@@ -14,7 +14,8 @@ import trustme
 from aioice import stun, turn
 
 from camagent.signaling.messages import IceServer
-from camagent.webrtc.probe import Probe, Problem, probe_ice_server
+from camagent.webrtc.probe import Probe, probe_ice_server
+from camagent.webrtc.server_problem import Problem
 from server_stub.turn import IceServers
 from tests.coturn import coturn
 from tests.support import DEADLINE_S, eventually

@@ -91,8 +91,13 @@ class Outbox:
 class Viewer:
     """One aiortc peer connection that wants video."""
 
-    def __init__(self, *, also_offers_everything: bool = False) -> None:
-        self.connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    def __init__(
+        self,
+        *,
+        also_offers_everything: bool = False,
+        configuration: RTCConfiguration | None = None,
+    ) -> None:
+        self.connection = RTCPeerConnection(configuration or RTCConfiguration(iceServers=[]))
         self.tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
         self.connection.on("track", self._on_track)
         if also_offers_everything:

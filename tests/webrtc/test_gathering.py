@@ -1,0 +1,93 @@
+"""What trickling adds to aioice's checks and servers, with nobody at the other end."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aioice import Candidate
+from aioice.ice import CandidatePair, StunProtocol
+from aioice.stun import Class, Message, Method, parse_message
+from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
+from structlog.testing import capture_logs
+
+from camagent.webrtc.gathering import TricklingConnection, trickle
+from camagent.webrtc.ice_servers import IceServers, StunServer
+from camagent.webrtc.interfaces import InterfaceFilter
+from tests.support import until
+
+VIEWER = ("192.0.2.7", 5000)
+
+
+def candidate(address: str) -> Candidate:
+    return Candidate("f", 1, "udp", 1, address, 5000, "host")
+
+
+class Listening(StunProtocol):
+    """Notes what is sent, and sends nothing."""
+
+    def __init__(self, connection: TricklingConnection) -> None:
+        super().__init__(connection)
+        self.local_candidate = candidate("192.0.2.8")
+        self.sent: list[bytes] = []
+
+    def send_stun(self, message: Message, addr: tuple[str, int]) -> None:
+        assert addr == VIEWER
+        self.sent.append(message.transaction_id)
+
+
+def new_connection(servers: IceServers | None = None) -> TricklingConnection:
+    transport = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+    connection = trickle(transport, servers or IceServers(), InterfaceFilter())
+    connection.remote_username, connection.remote_password = "them", "password" * 3
+    return connection
+
+
+async def test_a_check_is_answered_by_ours_at_once() -> None:
+    """The same check leaves again with each of the viewer's, until there is an answer to it."""
+    connection = new_connection()
+    protocol = Listening(connection)
+    connection._protocols.append(protocol)
+    await connection.add_remote_candidate(candidate(VIEWER[0]))
+    (pair,) = connection._check_list
+    connection.check_start_task(pair)
+    await until(lambda: len(protocol.sent) == 1)
+
+    theirs = Message(Method.BINDING, Class.REQUEST, attributes={"PRIORITY": 1})
+    connection.check_incoming(theirs, VIEWER, protocol)
+    assert protocol.sent == [protocol.sent[0]] * 2
+
+    pair.state = CandidatePair.State.SUCCEEDED
+    connection.check_incoming(theirs, VIEWER, protocol)
+    assert len(protocol.sent) == 2
+    assert pair.task is not None
+    pair.task.cancel()
+    await asyncio.wait({pair.task})
+
+
+class Nonsense(asyncio.DatagramProtocol):
+    """A STUN server whose answers lack what was asked for."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        answer = Message(Method.BINDING, Class.RESPONSE)
+        answer.transaction_id = parse_message(data).transaction_id
+        self.transport.sendto(bytes(answer), address)
+
+
+async def test_an_answer_without_an_address_costs_the_session_nothing(own_address: str) -> None:
+    """It is told, and gathering comes to its end."""
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(Nonsense, local_addr=(own_address, 0))
+    port = server.get_extra_info("sockname")[1]
+    connection = new_connection(IceServers(stun=(StunServer(own_address, port),)))
+    try:
+        await connection.gather_candidates()
+        with capture_logs() as logs:
+            await connection.find_more(lambda found: pytest.fail(f"found {found}"))
+    finally:
+        await connection.close()
+        server.close()
+
+    assert {line["problem"] for line in logs} == {"its answer lacks our address"}
