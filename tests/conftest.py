@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from aioice import ice
 
 from tests import network as networks
 from tests.media.usb_camera import build_library
@@ -17,6 +18,12 @@ def missing(reason: str) -> None:
     if os.environ.get("CAMAGENT_REQUIRE_ALL") == "1":
         pytest.fail(f"CAMAGENT_REQUIRE_ALL=1, but {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def fresh_names() -> None:
+    """Forget aioice's lock around multicast DNS: it is a thread's, and each test's loop is new."""
+    vars(ice._mdns).clear()
 
 
 @pytest.fixture(scope="session")

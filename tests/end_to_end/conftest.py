@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from aioice import ice
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -24,12 +23,6 @@ OpenPage = Callable[..., Awaitable[Page]]
 OpenDevice = Callable[..., Awaitable["ScriptedDevice"]]
 
 expect.set_options(timeout=DEADLINE_S * 1000)
-
-
-@pytest.fixture(autouse=True)
-def fresh_names() -> None:
-    """Forget aioice's lock around multicast DNS: it is a thread's, and each test's loop is new."""
-    vars(ice._mdns).clear()
 
 
 @pytest.fixture
