@@ -199,8 +199,8 @@ class Settings(EnvironmentSettings):
     )
     ice_excluded_interfaces: Patterns = Field(
         default="docker*,br-*,veth*,virbr*,lxc*,lxdbr*,cni*,flannel*,cali*",
-        description="those that they are not reached by, written likewise; default: the usual names "
-        "of containers' networks",
+        description="network interfaces that viewers are not reached by: names and prefixes, "
+        "separated by commas; default: the usual names of containers' networks",
     )
     kill_switch_file: Path | None = Field(
         default=None,
