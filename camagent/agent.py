@@ -35,6 +35,7 @@ from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
 from camagent.wiring import (
     choose_source,
+    conduct,
     encoder_options,
     interface_filter,
     link_options,
@@ -84,6 +85,7 @@ class Agent:
         )
         self._registry = SessionRegistry(
             camera=self._capture,
+            conductor=conduct(self._capture, settings.video),
             max_viewers=settings.max_viewers,
             options=PeerOptions(
                 policy=settings.ice_transport_policy,

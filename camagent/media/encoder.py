@@ -18,6 +18,7 @@ from av.video.frame import PictureType
 
 from camagent.errors import CameraError
 from camagent.media.frame import MICROSECONDS, EncodedFrame, Publish
+from camagent.media.thinning import Thinning
 from camagent.media.threads import thread_running
 
 # ITU-T H.264, table A-1: level, macroblocks per picture, macroblocks per second. No level below
@@ -114,6 +115,7 @@ class H264Encoder:
         self._is_stopping = False
         self._bitrate_bps = options.bitrate_bps
         self._newest_pts_us = -1
+        self._pace = Thinning()
         self.pictures_dropped = 0
 
     @contextmanager
@@ -137,6 +139,9 @@ class H264Encoder:
             done: called once, from any thread, when the picture is read or dropped; never raises.
         """
         with self._news:
+            if not self._is_keyframe_wanted and not self._pace.takes(captured_at_us):
+                done()
+                return
             dropped, self._waiting = self._waiting, _Picture(picture, captured_at_us, done)
             if self._is_stopping:
                 dropped, self._waiting = self._waiting, None
@@ -153,6 +158,10 @@ class H264Encoder:
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Aim at `bitrate_bps`, at most the one in the options, from the next picture on."""
         self._bitrate_bps = min(bitrate_bps, self._highest_bps)
+
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        """Leave out pictures, evenly, so that no more than so many per second are encoded."""
+        self._pace.set_rate(frames_per_second)
 
     def _run(self) -> None:
         while (waiting := self._next_picture()) is not None:

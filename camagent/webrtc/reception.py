@@ -27,6 +27,7 @@ class Report:
         packets_lost: since the start; duplicates count against it.
         jitter_s: of the packets' arrival.
         round_trip_s: smoothed; None until it is known.
+        latest_round_trip_s: as this report tells it; None if it names none of our reports.
         at_s: when it came, by the monotonic clock.
     """
 
@@ -34,6 +35,7 @@ class Report:
     packets_lost: int
     jitter_s: float
     round_trip_s: float | None
+    latest_round_trip_s: float | None
     at_s: float
 
 
@@ -67,14 +69,18 @@ class Reception:
     ) -> None:
         """Take a report block, its fields as they stand in it."""
         now_s = self._now_s()
+        latest_s = None
         for number, sent_at_s in self._sender_reports:
-            if number == lsr and lsr:
-                self._note_round_trip(now_s - sent_at_s - dlsr / _DELAY_UNITS_PER_S)
+            took_s = now_s - sent_at_s - dlsr / _DELAY_UNITS_PER_S
+            if number == lsr and lsr and took_s >= 0:
+                latest_s = took_s
+                self._note_round_trip(took_s)
         self.newest = Report(
             fraction_lost=fraction_lost / _FRACTIONS,
             packets_lost=packets_lost,
             jitter_s=jitter / _CLOCK_HZ,
             round_trip_s=self._round_trip_s,
+            latest_round_trip_s=latest_s,
             at_s=now_s,
         )
 
@@ -99,8 +105,6 @@ class Reception:
         return self.silent_for_s > END_AFTER_S
 
     def _note_round_trip(self, round_trip_s: float) -> None:
-        if round_trip_s < 0:
-            return
         before_s = self._round_trip_s
         if before_s is None:
             self._round_trip_s = round_trip_s

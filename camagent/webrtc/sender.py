@@ -13,7 +13,6 @@ import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -39,7 +38,7 @@ from camagent.webrtc.rtcp import (
     read_feedback,
     sender_report,
 )
-from camagent.webrtc.sending import Tally
+from camagent.webrtc.sending import Followers, Tally
 from camagent.webrtc.statistics import statistics
 from camagent.webrtc.wire import WireFull
 
@@ -56,15 +55,14 @@ class VideoSender:
 
     Args:
         packing: where all viewers of the rung have their frames packetized.
-        request_keyframe: asks the hub, which merges and spaces such requests.
     """
 
-    def __init__(self, packing: Packing, request_keyframe: Callable[[], None]) -> None:
+    def __init__(self, packing: Packing) -> None:
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
-        self.bandwidth_bps: int | None = None
         self._packing = packing
-        self._request_keyframe = request_keyframe
+        self._followers = Followers()
+        self._newest_pts_us = -1
         self._reception = Reception(now_s=time.monotonic)
         self._needs_keyframe = True
         self._is_paused = False
@@ -84,6 +82,10 @@ class VideoSender:
     def report(self) -> Report | None:
         """What the viewer reported last."""
         return self._reception.newest
+
+    def follow(self, followers: Followers) -> None:
+        """Tell `followers` from now on what the viewer says."""
+        self._followers = followers
 
     def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
         """Add the video to a new peer connection, to be sent only."""
@@ -112,7 +114,9 @@ class VideoSender:
         assert self._agreed is not None, "known since the outgoing side is"
         assert self._repair is not None, "made with the outgoing side"
         packed = self._packing.pack(frame)
-        timestamp = self._timestamp_of(frame.pts_us)
+        # Rungs are encoded side by side: after a change to the other one a frame may come late.
+        self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + 1)
+        timestamp = self._timestamp_of(self._newest_pts_us)
         sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
         for run in packed.laid_out(self._agreed.media):
             self._unsent.append((run, self._next & _16_BITS))
@@ -148,6 +152,9 @@ class VideoSender:
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
+
+    def _request_keyframe(self) -> None:
+        self._followers.request_keyframe()
 
     async def _start(self, parameters: RTCRtpSendParameters) -> None:
         """Begin: aiortc calls this once the transport is connected."""
@@ -204,8 +211,10 @@ class VideoSender:
                 lsr=block.lsr,
                 dlsr=block.dlsr,
             )
+        if feedback.reports and self.report is not None:
+            self._followers.take_report(self.report)
         if feedback.bandwidth_bps is not None:
-            self.bandwidth_bps = feedback.bandwidth_bps
+            self._followers.take_estimate(feedback.bandwidth_bps)
         if feedback.asks_keyframe:
             self.tally.keyframes_asked += 1
             self._request_keyframe()

@@ -30,6 +30,7 @@ from tests.webrtc.viewers import (
     Outbox,
     camera,
     candidates_of,
+    conductor_of,
     viewer,
     without_candidates,
 )
@@ -42,7 +43,8 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
         options=PeerOptions(),
         limits=SessionLimits(**limits),
         camera=capture,
-        sender=VideoSender(Packing(), capture.hub.request_keyframe),
+        sender=VideoSender(Packing()),
+        serve_frames=conductor_of(capture).served,
         send=outbox.send,
     )
 

@@ -21,6 +21,9 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
 from camagent.signaling.messages import FromDevice, IceCandidate, SignalAnswer, SignalIce
+from camagent.webrtc.bitrate import RateLimits
+from camagent.webrtc.conductor import Conductor
+from camagent.webrtc.rungs import RungSize
 from tests.support import DEADLINE_S, running, until
 
 WIDTH_PX, HEIGHT_PX = 320, 240
@@ -50,6 +53,18 @@ async def camera(**options: Any) -> AsyncIterator[Capture]:
     )
     async with running(capture.run()):
         yield capture
+
+
+def conductor_of(capture: Capture) -> Conductor:
+    """Let the rungs of `capture` follow its viewers."""
+    size = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX, "frames_per_second": 15}
+    return Conductor(
+        capture,
+        capture.low,
+        limits=RateLimits(floor_bps=50_000, start_bps=300_000, ceiling_bps=300_000),
+        main_size=RungSize(**size, ceiling_bps=300_000),
+        low_size=None,
+    )
 
 
 class Outbox:
