@@ -1,7 +1,7 @@
 """A real browser for tests and benchmarks."""
 
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from playwright.async_api import Browser, async_playwright
@@ -19,10 +19,11 @@ FLAGS = [
 
 
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
-    """Hold a headless Chromium."""
+async def chromium(path: str = PATH, flags: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """Hold a headless Chromium; `path` may be a script that starts it."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=PATH, args=FLAGS)
+        args = [*FLAGS, *flags]
+        browser = await playwright.chromium.launch(executable_path=path, args=args)
         try:
             yield browser
         finally:

@@ -3,11 +3,12 @@
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from tests import network as networks
 from tests.media.usb_camera import build_library
 
 
@@ -49,3 +50,13 @@ def usb_camera_library(
 ) -> Path:
     """Build what makes a USB camera appear to the processes that preload it, or skip."""
     return build_library(program("gcc", "gcc"), tmp_path_factory.mktemp("usb_camera"))
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[networks.Network]:
+    """Hold two networks joined by a cable, or skip."""
+    try:
+        async with networks.network() as built:
+            yield built
+    except networks.NoNetwork as error:
+        missing(f"this machine has no network to test with: {error}")

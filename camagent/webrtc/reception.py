@@ -5,17 +5,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 PAUSE_AFTER_S = 5.0
-"""A viewer that does not report for so long gets no media until it does."""
-
 END_AFTER_S = 15.0
-"""After this long its session ends."""
 
-_LONGEST_HABIT_S = 12.0
+_LONGEST_HABIT = 0.8
 _MOST_SENDER_REPORTS = 8
 _FRACTIONS = 256
 _DELAY_UNITS_PER_S = 65_536
 _ROUND_TRIP_WEIGHT = 0.15
 _CLOCK_HZ = 90_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """With a viewer to whom media goes out.
+
+    Attributes:
+        pause_after_s: who does not report for so long gets no media until it does.
+        end_after_s: after this long its session ends.
+    """
+
+    pause_after_s: float = PAUSE_AFTER_S
+    end_after_s: float = END_AFTER_S
+
+
+PATIENCE = Patience()
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,8 @@ class Report:
 class Reception:
     """What is known of one viewer's reception. `now_s` is a monotonic clock."""
 
-    def __init__(self, *, now_s: Callable[[], float]) -> None:
+    def __init__(self, *, now_s: Callable[[], float], patience: Patience = PATIENCE) -> None:
+        self.patience = patience
         self._now_s = now_s
         self._sender_reports: deque[tuple[int, float]] = deque(maxlen=_MOST_SENDER_REPORTS)
         self._round_trip_s: float | None = None
@@ -96,13 +110,13 @@ class Reception:
 
         A receiver with RFC 3550's interval of 5 s on average, as few have, is not held back twice.
         """
-        habit_s = min(2 * self._longest_silence_s, _LONGEST_HABIT_S)
-        return self.silent_for_s > max(PAUSE_AFTER_S, habit_s)
+        habit_s = min(2 * self._longest_silence_s, _LONGEST_HABIT * self.patience.end_after_s)
+        return self.silent_for_s > max(self.patience.pause_after_s, habit_s)
 
     @property
     def is_gone(self) -> bool:
         """True if the viewer is not to be waited for any longer."""
-        return self.silent_for_s > END_AFTER_S
+        return self.silent_for_s > self.patience.end_after_s
 
     def _note_round_trip(self, round_trip_s: float) -> None:
         before_s = self._round_trip_s

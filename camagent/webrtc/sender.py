@@ -27,7 +27,7 @@ from camagent.webrtc.layout import MOST_PACKETS_AT_ONCE, Run, padding_packet
 from camagent.webrtc.negotiated import Negotiated, negotiated, srtp_tag_bytes
 from camagent.webrtc.outgoing import Outgoing
 from camagent.webrtc.packing import PackedFrame, Packing
-from camagent.webrtc.reception import END_AFTER_S, Reception, Report
+from camagent.webrtc.reception import PATIENCE, Patience, Reception, Report
 from camagent.webrtc.repair import Repair
 from camagent.webrtc.retransmission import SentFrame
 from camagent.webrtc.rtcp import (
@@ -45,8 +45,7 @@ from camagent.webrtc.wire import WireFull
 log = structlog.get_logger(__name__)
 
 _BETWEEN_BURSTS_S = 0.004
-_SHORTEST_REPORT_INTERVAL_S = 0.5
-_LONGEST_REPORT_INTERVAL_S = 1.5
+_REPORT_INTERVAL_S = 0.5, 1.5
 _16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
 
@@ -55,15 +54,16 @@ class VideoSender:
 
     Args:
         packing: where all viewers of the rung have their frames packetized.
+        patience: with a viewer that does not report.
     """
 
-    def __init__(self, packing: Packing) -> None:
+    def __init__(self, packing: Packing, patience: Patience = PATIENCE) -> None:
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
         self._packing = packing
         self._followers = Followers()
         self._newest_pts_us = -1
-        self._reception = Reception(now_s=time.monotonic)
+        self._reception = Reception(now_s=time.monotonic, patience=patience)
         self._needs_keyframe = True
         self._is_paused = False
         self._rtc: RTCRtpSender | None = None
@@ -134,15 +134,15 @@ class VideoSender:
             ViewerLost: it has not reported for long though media went out to it.
         """
         while not self._reception.is_gone:
-            interval_s = random.uniform(_SHORTEST_REPORT_INTERVAL_S, _LONGEST_REPORT_INTERVAL_S)  # noqa: S311
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(random.uniform(*_REPORT_INTERVAL_S))  # noqa: S311
             await self._send_report()
             if self._reception.is_silent and not self._is_paused:
                 self._is_paused = True
                 log.info("sender.paused", silent_for_s=round(self._reception.silent_for_s, 1))
             if self._is_paused:
                 self._ask_whether_anybody_is_there()
-        raise ViewerLost(f"the viewer has not reported for {END_AFTER_S:g} s")
+        limit_s = self._reception.patience.end_after_s
+        raise ViewerLost(f"the viewer has not reported for {limit_s:g} s")
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -168,8 +168,7 @@ class VideoSender:
             playout_delay_id=self._playout_delay_id,
         )
         ssrc, rtx_ssrc = rtc._ssrc, rtc._rtx_ssrc  # noqa: SLF001 - contract test
-        scratch = self._packing.scratch
-        self._outgoing = Outgoing(transport, scratch, ssrc=ssrc, rtx_ssrc=rtx_ssrc)
+        self._outgoing = Outgoing(transport, self._packing.scratch, ssrc=ssrc, rtx_ssrc=rtx_ssrc)
         self._repair = Repair(
             self._packing,
             self._outgoing,

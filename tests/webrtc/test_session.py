@@ -23,7 +23,7 @@ from camagent.webrtc.packing import Packing
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.sender import VideoSender
 from camagent.webrtc.session import Session, SessionLimits, SessionState
-from tests.support import DEADLINE_S, until
+from tests.support import until
 from tests.webrtc.viewers import (
     HEIGHT_PX,
     WIDTH_PX,
@@ -31,6 +31,7 @@ from tests.webrtc.viewers import (
     camera,
     candidates_of,
     conductor_of,
+    outcome,
     viewer,
     without_candidates,
 )
@@ -47,20 +48,6 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
         serve_frames=conductor_of(capture).served,
         send=outbox.send,
     )
-
-
-async def outcome(session: Session) -> BaseException:
-    """Run a session to its end and give its cause."""
-    error: BaseException | None = None
-    try:
-        async with asyncio.timeout(2 * DEADLINE_S):
-            await session.run()
-    except ExceptionGroup as group:
-        error = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert error is not None, "a session always ends by an error"
-    return error
 
 
 @asynccontextmanager

@@ -1,9 +1,11 @@
 """A viewer made of aiortc, and a camera made of the real test picture, for tests of sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 from aiortc import (
     RTCConfiguration,
@@ -18,12 +20,25 @@ from av import VideoFrame
 
 from camagent.media.capture import Capture
 from camagent.media.encoder import EncoderOptions
+from camagent.media.hub import VideoHub
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
-from camagent.signaling.messages import FromDevice, IceCandidate, SignalAnswer, SignalIce
+from camagent.signaling.backoff import backoff
+from camagent.signaling.messages import (
+    FromDevice,
+    IceCandidate,
+    IceServer,
+    SignalAnswer,
+    SignalIce,
+)
 from camagent.webrtc.bitrate import RateLimits
 from camagent.webrtc.conductor import Conductor
+from camagent.webrtc.packing import Packing
+from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.rungs import RungSize
+from camagent.webrtc.sender import VideoSender
+from camagent.webrtc.sending import Followers, Sender, Tally
+from camagent.webrtc.session import Camera, Session, SessionLimits
 from tests.support import DEADLINE_S, running, until
 
 WIDTH_PX, HEIGHT_PX = 320, 240
@@ -165,3 +180,91 @@ def candidates_of(sdp: str) -> list[IceCandidate]:
         for line in sdp.splitlines()
         if line.startswith("a=candidate:")
     ]
+
+
+async def outcome(session: Session) -> BaseException:
+    """Run a session to its end and give its cause."""
+    error: BaseException | None = None
+    try:
+        async with asyncio.timeout(2 * DEADLINE_S):
+            await session.run()
+    except ExceptionGroup as group:
+        error = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert error is not None, "a session always ends by an error"
+    return error
+
+
+class CameraWithHub(Camera, Protocol):
+    """A camera whose frames come out at one hub."""
+
+    @property
+    def hub(self) -> VideoHub: ...
+
+
+@contextmanager
+def straight_from(
+    camera: CameraWithHub,
+    sender: Sender,
+    *,
+    request_keyframe: Callable[[], None] | None = None,
+) -> Iterator[None]:
+    """Hand `sender` all frames of `camera`, whatever its viewer reports, while the block runs."""
+    sender.follow(Followers(request_keyframe=request_keyframe or camera.hub.request_keyframe))
+    with camera.hub.subscribed(sender):
+        yield
+
+
+class AnyViewer(Protocol):
+    """What has a peer connection that wants video, and offers with all its candidates inside."""
+
+    async def offer(self) -> str: ...
+
+    async def accept(self, answer: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Served:
+    """A session whose answer its viewer has accepted."""
+
+    session: Session
+    answer: str
+    running: asyncio.Future[BaseException]
+
+    @property
+    def tally(self) -> Tally:
+        return self.session.sender.tally
+
+
+@asynccontextmanager
+async def served(
+    viewer: AnyViewer,
+    camera: CameraWithHub,
+    *,
+    sender: Sender | None = None,
+    serve_frames: Callable[[Sender], AbstractContextManager[None]] | None = None,
+    options: PeerOptions | None = None,
+    ice_servers: tuple[IceServer, ...] = (),
+) -> AsyncIterator[Served]:
+    """Hold a session of `camera` with `viewer`, who gets all its frames unless told otherwise."""
+    outbox = Outbox()
+    session = Session(
+        "s",
+        ice_servers=ice_servers,
+        options=options or PeerOptions(),
+        limits=SessionLimits(),
+        camera=camera,
+        sender=sender or VideoSender(Packing()),
+        serve_frames=serve_frames or partial(straight_from, camera),
+        send=outbox.send,
+    )
+    running = asyncio.ensure_future(outcome(session))
+    try:
+        session.take_offer(await viewer.offer())
+        answer = await outbox.answer()
+        await viewer.accept(answer)
+        yield Served(session, answer, running)
+    finally:
+        session.end("the test is over")
+        await running

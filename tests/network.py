@@ -1,0 +1,247 @@
+"""Two networks joined by a cable, whose faults can be changed while traffic flows.
+
+    device ──── down: loss, rate, queue ───► viewer
+           ◄──── up: loss, rate, queue ─────
+
+Each is a network namespace without a name: nothing can collide, and the kernel removes both, with
+the cable, once the test's process and its children are gone, however that happens. The test itself
+moves into the device's (`entered`); what is to be in the viewer's is started by `command`.
+"""
+
+import asyncio
+import ctypes
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Literal
+
+_CLONE_NEWNET = 0x4000_0000
+_LINK = "cable"
+_BURST_BYTES = 8_192
+_PER_PERCENT = 1_000
+
+Family = Literal[4, 6]
+
+# Packets are dropped where they arrive, so that whoever sends them sees no error.
+_LOSS = """
+add table inet faults
+add chain inet faults arriving {{ type filter hook prerouting priority -300; policy accept; }}
+flush chain inet faults arriving
+{rule}
+"""
+_LOSS_RULE = "add rule inet faults arriving meta l4proto udp {chance} counter drop"
+
+
+class NoNetwork(Exception):
+    """This machine does not let us make networks; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """What goes wrong in one direction.
+
+    Attributes:
+        loss_percent: of UDP packets, each by itself, at random. TCP is spared.
+        rate_bps: what goes through; None for all.
+        queue_ms: how long packets may wait for that; what comes on top is dropped.
+    """
+
+    loss_percent: float = 0
+    rate_bps: int | None = None
+    queue_ms: int = 200
+
+
+NO_FAULTS = Faults()
+CUT = Faults(loss_percent=100)
+
+
+class Namespace:
+    """One network, with an address of each family asked for."""
+
+    def __init__(self, number: int, families: tuple[Family, ...]) -> None:
+        self.ipv4 = IPv4Address(f"198.18.0.{number}") if 4 in families else None
+        self.ipv6 = IPv6Address(f"fd00::{number}") if 6 in families else None
+        self._handle = _new_namespace()
+        self.path = f"/proc/{os.getpid()}/fd/{self._handle}"
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address, or else its IPv6 one."""
+        return str(self.ipv4 or self.ipv6)
+
+    def close(self) -> None:
+        """Let it go as soon as no process uses it."""
+        os.close(self._handle)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Open this thread's sockets here, and its children's, while the block runs."""
+        home = _current_namespace()
+        _enter(self._handle)
+        try:
+            yield
+        finally:
+            _enter(home)
+            os.close(home)
+
+    def command(self, *words: str) -> list[str]:
+        """Give the command line that runs `words` in here."""
+        return ["nsenter", f"--net={self.path}", *words]
+
+    def launcher(self, program: str, folder: Path) -> Path:
+        """Write a script that runs `program` in here, for those who want a path to start."""
+        script = folder / f"{Path(program).name}-in-{self.address.replace(':', '-')}"
+        script.write_text(f'#!/bin/sh\nexec {" ".join(self.command(program))} "$@"\n')
+        script.chmod(0o755)
+        return script
+
+
+class Network:
+    """Both ends and the cable. Made by `network`."""
+
+    def __init__(self, families: tuple[Family, ...]) -> None:
+        self.device = Namespace(1, families)
+        self.viewer = Namespace(2, families)
+
+    @asynccontextmanager
+    async def faulty(
+        self, *, down: Faults = NO_FAULTS, up: Faults = NO_FAULTS
+    ) -> AsyncIterator[None]:
+        """Have these faults while the block runs: `down` to the viewer, `up` to the device."""
+        await self._set(down=down, up=up)
+        try:
+            yield
+        finally:
+            await self._set(down=NO_FAULTS, up=NO_FAULTS)
+
+    async def dropped(self) -> tuple[int, int]:
+        """Count the UDP packets lost at random since the faults were set, down and up."""
+        down, up = [
+            await _run(end.command("nft", "list", "chain", "inet", "faults", "arriving"))
+            for end in (self.viewer, self.device)
+        ]
+        return _counted(down), _counted(up)
+
+    async def _set(self, *, down: Faults, up: Faults) -> None:
+        ways = ((down, self.device, self.viewer), (up, self.viewer, self.device))
+        for faults, sending, receiving in ways:
+            await _run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
+            for command in _shaping(faults):
+                await _run(sending.command(*command))
+
+    async def connect(self) -> None:
+        """Lay the cable.
+
+        Raises:
+            NoNetwork: it cannot be laid, or its faults not be set.
+        """
+        device, viewer = self.device, self.viewer
+        peer = ("peer", "name", _LINK, "netns", viewer.path)
+        await _run(device.command("ip", "link", "add", _LINK, "type", "veth", *peer))
+        for end in (device, viewer):
+            await _run(end.command("ip", "-batch", "-"), text=_addressing(end))
+        # Tried once, so that a machine without them is noticed here.
+        async with self.faulty(down=Faults(loss_percent=1, rate_bps=10**9)):
+            pass
+
+
+@asynccontextmanager
+async def network(families: tuple[Family, ...] = (4, 6)) -> AsyncIterator[Network]:
+    """Hold two joined networks without faults.
+
+    Raises:
+        NoNetwork: this machine lacks rights or tools (Debian packages iproute2, nftables).
+    """
+    built = Network(families)
+    try:
+        await built.connect()
+        yield built
+    finally:
+        built.device.close()
+        built.viewer.close()
+
+
+def _addressing(end: Namespace) -> str:
+    """Write what `ip -batch` does to one end."""
+    lines = [
+        "link set lo up",
+        # Cut into packets before they travel, as a real network card does, so that each is lost
+        # by itself.
+        f"link set {_LINK} up gso_max_segs 1",
+    ]
+    # WebRTC finds its own address by the default route.
+    if end.ipv4 is not None:
+        lines += [f"addr add {end.ipv4}/24 dev {_LINK}", f"route add 0.0.0.0/0 dev {_LINK}"]
+    if end.ipv6 is not None:
+        lines += [f"addr add {end.ipv6}/64 dev {_LINK} nodad", f"route add ::/0 dev {_LINK}"]
+    return "\n".join(lines) + "\n"
+
+
+def _loss(percent: float) -> str:
+    if percent <= 0:
+        return _LOSS.format(rule="")
+    bound = round(percent * _PER_PERCENT)
+    chance = f"numgen random mod {100 * _PER_PERCENT} < {bound}" if percent < 100 else ""
+    return _LOSS.format(rule=_LOSS_RULE.format(chance=chance))
+
+
+def _shaping(faults: Faults) -> list[list[str]]:
+    root = ["dev", _LINK, "root"]
+    if faults.rate_bps is None:
+        # Every link has a queue of some kind: this is the one it started with.
+        return [["tc", "qdisc", "replace", *root, "noqueue"]]
+    shape = ["rate", f"{faults.rate_bps}bit", "burst", f"{_BURST_BYTES}b"]
+    return [["tc", "qdisc", "replace", *root, "tbf", *shape, "latency", f"{faults.queue_ms}ms"]]
+
+
+def _counted(listing: str) -> int:
+    words = listing.split()
+    return int(words[words.index("packets") + 1]) if "packets" in words else 0
+
+
+async def _run(command: list[str], *, text: str = "") -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except FileNotFoundError as error:
+        raise NoNetwork(f"{command[0]} is not installed (Debian package util-linux)") from error
+    output, _ = await process.communicate(text.encode())
+    if process.returncode != 0:
+        raise NoNetwork(f"{' '.join(command[2:])}: {output.decode().strip()}")
+    return output.decode()
+
+
+def _new_namespace() -> int:
+    """Make one and give a handle to it; this thread stays where it is."""
+    home = _current_namespace()
+    try:
+        _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+        handle = _current_namespace()
+        _enter(home)
+    finally:
+        os.close(home)
+    return handle
+
+
+def _current_namespace() -> int:
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _enter(handle: int) -> None:
+    _check(_libc.setns(handle, _CLONE_NEWNET), "setns")
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
+        raise NoNetwork(f"{call}: {os.strerror(ctypes.get_errno())} (networks take root's rights)")
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

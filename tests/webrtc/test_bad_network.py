@@ -1,0 +1,162 @@
+"""What Chromium sees where packets are lost, and what becomes of a viewer that falls silent."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.async_api import BrowserContext
+from structlog.testing import capture_logs
+
+from camagent.errors import ViewerLost
+from camagent.media.frame import EncodedFrame
+from camagent.media.synthetic import SyntheticSource
+from camagent.webrtc.packing import Packing
+from camagent.webrtc.reception import PAUSE_AFTER_S, Patience
+from camagent.webrtc.sender import VideoSender
+from tests.network import CUT, Faults, Network
+from tests.support import until
+from tests.webrtc.browser_viewer import watched
+from tests.webrtc.far_viewer import far_viewer
+from tests.webrtc.reel import options_of, recorded, showing
+from tests.webrtc.viewers import camera, served
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+HD = options_of(1280, 720)
+LONGEST_WAIT_FOR_KEYFRAME_S = 0.1
+LONGEST_REPORT_INTERVAL_S = 1.5
+
+
+class Clockwork:
+    """Notes when a viewer's sender asked for a keyframe, and when one came from the encoder."""
+
+    def __init__(self, request: Callable[[], None]) -> None:
+        self._request = request
+        self.asked_at_s: list[float] = []
+        self.keyframe_at_s: list[float] = []
+
+    def request_keyframe(self) -> None:
+        self.asked_at_s.append(time.monotonic())
+        self._request()
+
+    def take(self, frame: EncodedFrame) -> None:
+        if frame.is_keyframe:
+            self.keyframe_at_s.append(time.monotonic())
+
+    def waited_s(self) -> float:
+        """Tell how long after the first request the next keyframe came."""
+        asked_at_s = self.asked_at_s[0]
+        return min(at_s for at_s in self.keyframe_at_s if at_s >= asked_at_s) - asked_at_s
+
+
+async def test_lost_packets_are_sent_again(
+    far_network: Network, far_browser: BrowserContext
+) -> None:
+    """With 3 % of the packets lost, and of those that repair them, all frames come in time."""
+    async with showing(await recorded(HD, frames=30)) as reel, watched(far_browser, reel) as one:
+        await one.until_it_moves()
+        before = await one.viewer.stats()
+        reel.was_late = False
+        async with far_network.faulty(down=Faults(loss_percent=3)):
+            sent = one.tally.packets
+            await until(lambda: one.tally.packets >= sent + 500)
+            lost, _ = await far_network.dropped()
+        reel.is_held = True
+        await one.until_all_is_decoded()
+        stats = await one.viewer.stats()
+
+    assert lost > 0
+    assert one.tally.packets_resent >= stats["retransmittedPacketsReceived"] > 0
+    assert stats["framesDropped"] == 0
+    assert one.tally.keyframes_asked == 0
+    assert reel.hub.keyframes_forced == 1, "that of the join"
+    repairs_lost = one.tally.packets_resent - stats["retransmittedPacketsReceived"]
+    # Chromium asks again after 100 ms: only what is lost three times is missed.
+    if repairs_lost < 2 and not reel.was_late:
+        assert stats["freezeCount"] == before["freezeCount"]
+
+
+async def test_much_loss_does_not_end_it(far_network: Network, far_browser: BrowserContext) -> None:
+    """With every tenth packet lost, and every tenth word about it, the picture goes on."""
+    loss = Faults(loss_percent=10)
+    async with showing(await recorded(HD, frames=30)) as reel, watched(far_browser, reel) as one:
+        await one.until_it_moves()
+        async with far_network.faulty(down=loss, up=loss):
+            await one.until_it_moves(60)
+            lost, _ = await far_network.dropped()
+        reel.is_held = True
+        await one.until_all_is_decoded()
+        stats = await one.viewer.stats()
+
+    assert lost > 10
+    assert stats["retransmittedPacketsReceived"] > lost / 2
+    assert one.tally.packets_resent > stats["retransmittedPacketsReceived"]
+
+
+async def test_a_gap_is_followed_by_a_keyframe(
+    far_network: Network, far_browser: BrowserContext
+) -> None:
+    """Where more is lost than is sent again, a keyframe is made at once, and the picture is back."""
+    async with camera(source=SyntheticSource(HD)) as capture:
+        clockwork = Clockwork(capture.hub.request_keyframe)
+        sender = VideoSender(Packing(), clockwork.request_keyframe)
+        async with watched(far_browser, capture, sender=sender) as one:
+            await one.until_it_moves(20)
+            with capture.hub.subscribed(clockwork):
+                await until(lambda: clockwork.keyframe_at_s)
+                async with far_network.faulty(down=CUT):
+                    sent = one.tally.frames
+                    await until(lambda: one.tally.frames >= sent + 30)
+                await until(lambda: clockwork.asked_at_s)
+                await one.until_it_moves(5)
+
+    assert clockwork.waited_s() < LONGEST_WAIT_FOR_KEYFRAME_S
+
+
+async def test_a_network_that_comes_back_brings_the_picture_back(
+    far_network: Network, far_browser: BrowserContext
+) -> None:
+    """Without network media is held back after 5 s; when it is back after 9 s, so is the picture.
+
+    Chromium, which stops reporting on what it gets nothing of for 8 s, has to be asked.
+    """
+    with capture_logs() as logs:
+        async with (
+            showing(await recorded(HD, frames=30)) as reel,
+            watched(far_browser, reel) as one,
+        ):
+            await one.until_it_moves()
+            async with far_network.faulty(down=CUT, up=CUT):
+                cut_at_s = time.monotonic()
+                await until(lambda: is_paused(logs))
+                sent = one.tally.packets
+                assert time.monotonic() - cut_at_s > PAUSE_AFTER_S - LONGEST_REPORT_INTERVAL_S
+                await until(lambda: time.monotonic() - cut_at_s > 9)
+                assert one.tally.packets == sent
+            await one.until_it_moves()
+            assert not one.running.done()
+
+
+async def test_a_killed_viewer_is_noticed(far_network: Network) -> None:
+    """Who is killed says no goodbye: media is held back, then the session ends and says why."""
+    patience = Patience(pause_after_s=0.5, end_after_s=2.5)
+    with capture_logs() as logs:
+        async with (
+            showing(await recorded(options_of(320, 240), frames=30)) as reel,
+            far_viewer(far_network.viewer) as viewer,
+        ):
+            sender = VideoSender(Packing(), reel.hub.request_keyframe, patience)
+            async with served(viewer, reel, sender=sender) as one:
+                assert await viewer.picture() == [320, 240]
+                viewer.process.kill()
+                error = await one.running
+
+    assert isinstance(error, ViewerLost)
+    assert str(error) == "the viewer has not reported for 2.5 s"
+    assert is_paused(logs)
+    assert sender.tally.frames_dropped > 0
+
+
+def is_paused(logs: list[Any]) -> bool:
+    return any(line["event"] == "sender.paused" for line in logs)
