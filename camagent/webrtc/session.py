@@ -234,8 +234,12 @@ class Session:
             self.take_candidate(None)
         self._enter(SessionState.ICE_GATHERING)
 
-    async def _pass_candidates(self, peer: Peer) -> NoReturn:
-        while True:
+    async def _pass_candidates(self, peer: Peer) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a child of the session's task group"
+        # Asked by hand: when its connection closes just then, aioice's wait for multicast DNS
+        # swallows our cancellation (Python 3.11: asyncio.wait_for), and nobody cancels twice.
+        while not task.cancelling():
             candidate = await self._candidates.get()
             try:
                 await peer.add_candidate(candidate)
