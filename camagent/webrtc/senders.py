@@ -28,6 +28,7 @@ _NAMES: dict[type, tuple[str, ...]] = {
         "_register_rtp_sender",
         "_send_rtp",
         "_ssl",
+        "_stats_id",
         "_tx_srtp",
         "_unregister_rtp_sender",
     ),

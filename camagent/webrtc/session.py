@@ -197,8 +197,12 @@ class Session:
 
     async def _pass_candidates(self, peer: Peer) -> None:
         """Add the viewer's candidates in their order, but for those whose names have to be asked for."""
+        task = asyncio.current_task()
+        assert task is not None, "a child of the session's task group"
         async with asyncio.TaskGroup() as names:
-            while True:
+            # Asked by hand: aioice's waits can swallow our cancellation when the connection closes
+            # just then (Python 3.11: asyncio.wait_for), and nobody cancels twice.
+            while not task.cancelling():
                 candidate = await self._candidates.get()
                 if candidate is not None and has_name(candidate):
                     names.create_task(_add_candidate(peer, candidate))

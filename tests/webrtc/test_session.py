@@ -1,6 +1,7 @@
 """One viewer's session: the real test picture to a real aiortc viewer, and every way it ends."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -23,7 +24,7 @@ from camagent.webrtc.packing import Packing
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.sender import VideoSender
 from camagent.webrtc.session import Session, SessionLimits, SessionState
-from tests.support import until
+from tests.support import DEADLINE_S, until
 from tests.webrtc.viewers import (
     HEIGHT_PX,
     WIDTH_PX,
@@ -359,3 +360,29 @@ async def test_stopping_the_agent_releases_everything() -> None:
         assert session.state is SessionState.ENDED
         await one.connection.close()
     await until(lambda: asyncio.all_tasks() == before)
+
+
+class Deaf:
+    """A peer that swallows a cancellation while it adds a candidate, as aioice can."""
+
+    def __init__(self) -> None:
+        self.adds = asyncio.Event()
+
+    async def add_candidate(self, _candidate: IceCandidate | None) -> None:
+        self.adds.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_swallowed_cancellation_holds_up_no_end() -> None:
+    """A session is not kept for ever by a candidate whose name was being looked up at its end."""
+    async with camera() as capture:
+        session = new_session(capture, Outbox())
+        deaf = Deaf()
+        session.take_candidate(None)
+        passing = asyncio.ensure_future(session._pass_candidates(deaf))
+        await deaf.adds.wait()
+        passing.cancel()
+        await asyncio.wait([passing], timeout=DEADLINE_S)
+
+        assert passing.done()

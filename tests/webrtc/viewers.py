@@ -23,7 +23,6 @@ from camagent.media.encoder import EncoderOptions
 from camagent.media.hub import VideoHub
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
-from camagent.signaling.backoff import backoff
 from camagent.signaling.messages import (
     FromDevice,
     IceCandidate,
