@@ -61,7 +61,7 @@ deb: venv
 bench: $(BENCHES)
 
 bench-%: venv packages
-	$(BIN)/python -m tests.bench.bench_$*
+	$(BIN)/python -m tests.bench.bench_$* $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
