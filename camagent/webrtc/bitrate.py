@@ -1,6 +1,7 @@
 """What rate a viewer's way takes, from what that viewer reports. Pure.
 
-    REMB        the viewer's own estimate: a bound, with room left for retransmissions
+    REMB        the viewer's own estimate. Falling: a bound, with room left for retransmissions.
+                Rising it lags behind, by design, so that it is a bound only at a distance
     loss        much of it, or some while packets queue: less
     round trip  grows while packets queue: less, before they are lost
     otherwise   more, quickly while nothing has gone wrong yet
@@ -15,25 +16,38 @@ from dataclasses import dataclass
 
 from camagent.webrtc.reception import Report
 
-_OF_THE_ESTIMATE = 0.85
-"""What of a viewer's estimate is used; the rest is for retransmissions, and for the queue to empty."""
+LEAST_BPS = 10_000
+"""No way is believed to be worse, and no estimate below it is believed."""
 
+_OF_THE_ESTIMATE = 0.92
+"""What of a falling estimate is used, which is below what arrives already: the queue empties."""
+
+_BEYOND_THE_ESTIMATE = 1.8
 _ESTIMATE_HOLDS_S = 4.0
-_LEAST_CREDIBLE_BPS = 10_000
-_FIRST_GROWTH, _GROWTH = 1.5, 1.12
-_CAUTIOUS_FOR_S = 6.0
-_BETWEEN_GROWTH_S = 0.8
+_PRESSED_FOR_S = 3.0
+"""For so long after a fall an estimate is a bound."""
 
-_HEAVY_LOSS, _LOSS = 0.2, 0.04
-_QUEUE_S, _LONG_QUEUE_S = 0.03, 0.12
+_FIRST_GROWTH, _GROWTH, _CAREFUL_GROWTH = 1.5, 1.25, 1.08
+_TROUBLE_FROM, _TROUBLE_TO = 0.8, 1.15
+"""About where it went wrong last, growth is careful; above that, this is forgotten."""
+
+_BETWEEN_GROWTH_S = 0.8
+_BETWEEN_CUTS_S = 0.7
+_UNPROVEN = 1.5
+"""A way is believed to take so many times what is sent, no more, unless the viewer says so."""
+
+_HEAVY_LOSS, _LOSS = 0.2, 0.06
+_QUEUE_S, _LONG_QUEUE_S = 0.05, 0.12
 _QUEUE_CUT = 0.85
 _LONGEST_CUT = 0.5
 _ROUND_TRIP_MEMORY_S = 30.0
+_LOSS_WINDOW_S, _LONGEST_LOSS_WINDOW_S = 0.5, 2.5
+_LOSS_WINDOW_PACKETS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimits:
-    """Bounds, in bits per second."""
+    """Bounds of what is encoded, in bits per second."""
 
     floor_bps: int
     start_bps: int
@@ -44,20 +58,24 @@ class ViewerRate:
     """The rate that one viewer is believed to take. `now_s` is a monotonic clock.
 
     Attributes:
-        target_bps: what to send it, retransmissions apart.
-        why: what set it last, for people.
+        sending_bps: what it was sent of late: who is sent little proves little.
+        why: what set the target last, for people.
     """
 
     def __init__(self, limits: RateLimits, *, start_bps: int, now_s: Callable[[], float]) -> None:
-        self._limits = limits
+        self._ceiling_bps = limits.ceiling_bps
         self._now_s = now_s
         self._target_bps = float(min(start_bps, limits.ceiling_bps))
+        self.sending_bps = round(self._target_bps)
         self._estimate_bps = math.inf
         self._estimated_at_s = -math.inf
+        self._pressed_at_s = -math.inf
         self._cut_at_s = -math.inf
         self._grown_at_s = now_s()
+        self._trouble_bps = math.inf
         self._shortest_s = math.inf
         self._shortest_at_s = -math.inf
+        self._loss = _LossWindow(since_s=now_s())
         self.why = "start"
 
     @property
@@ -65,44 +83,86 @@ class ViewerRate:
         """What to send it, retransmissions apart."""
         return round(self._target_bps)
 
+    @property
+    def steady_for_s(self) -> float:
+        """Since when nothing has gone wrong."""
+        return self._now_s() - max(self._cut_at_s, self._pressed_at_s)
+
     def take_estimate(self, bandwidth_bps: int) -> None:
         """Take the viewer's estimate of what it can receive (REMB); an absurd one is none."""
-        if bandwidth_bps < _LEAST_CREDIBLE_BPS:
+        if bandwidth_bps < LEAST_BPS:
             return
-        now_s = self._now_s()
+        now_s, before_bps = self._now_s(), self._estimate_bps
         self._estimate_bps, self._estimated_at_s = float(bandwidth_bps), now_s
         bound_bps = _OF_THE_ESTIMATE * bandwidth_bps
-        if bound_bps < self._target_bps:
-            self._cut(bound_bps / self._target_bps, "the viewer's estimate")
+        # The first one has nothing to fall from: it tells only how much arrived.
+        is_fall = bandwidth_bps < before_bps and math.isfinite(before_bps)
+        is_far_off = _BEYOND_THE_ESTIMATE * bandwidth_bps < self._target_bps
+        if is_fall or is_far_off:
+            self._pressed_at_s = now_s
+            if bound_bps < self._target_bps:
+                self._cut_to(bound_bps, "the viewer's estimate")
 
     def take_report(self, report: Report) -> None:
         """Take a receiver report."""
         queue_s = self._queue_s(report.latest_round_trip_s)
-        loss = report.fraction_lost
-        if loss > _HEAVY_LOSS or (loss > _LOSS and queue_s > _QUEUE_S):
-            self._cut(max(_LONGEST_CUT, 1 - loss), f"{loss:.0%} loss")
-        elif queue_s > _LONG_QUEUE_S:
-            self._cut(_QUEUE_CUT, f"{queue_s * 1000:.0f} ms of queue")
+        loss = self._loss.take(report)
+        is_lost = loss > _HEAVY_LOSS or (loss > _LOSS and queue_s > _QUEUE_S)
+        if is_lost or queue_s > _LONG_QUEUE_S:
+            if self._now_s() - self._cut_at_s < _BETWEEN_CUTS_S:
+                return
+            sent_bps = min(self._target_bps, _UNPROVEN * self.sending_bps)
+            if is_lost:
+                self._cut_to(sent_bps * max(_LONGEST_CUT, 1 - loss), f"{loss:.0%} loss")
+            else:
+                self._cut_to(sent_bps * _QUEUE_CUT, f"{queue_s * 1000:.0f} ms of queue")
         elif queue_s <= _QUEUE_S:
             self._grow()
+
+    def try_at(self, rate_bps: int) -> None:
+        """Believe, for a try, that the way takes so much."""
+        self._target_bps = max(self._target_bps, float(rate_bps))
+        self._estimate_bps = math.inf
+        self.why = "a try"
 
     def _grow(self) -> None:
         now_s = self._now_s()
         if now_s - self._grown_at_s < _BETWEEN_GROWTH_S:
             return
         self._grown_at_s = now_s
-        is_cautious = now_s - self._cut_at_s < _CAUTIOUS_FOR_S
-        grown_bps = self._target_bps * (_GROWTH if is_cautious else _FIRST_GROWTH)
-        bound_bps = float(self._limits.ceiling_bps)
-        if now_s - self._estimated_at_s < _ESTIMATE_HOLDS_S:
-            bound_bps = min(bound_bps, _OF_THE_ESTIMATE * self._estimate_bps)
+        grown_bps = self._target_bps * self._growth()
+        bound_bps = min(float(self._ceiling_bps), self._proven_bps(now_s))
         if min(grown_bps, bound_bps) > self._target_bps:
             self._target_bps = min(grown_bps, bound_bps)
-            self.why = "the ceiling" if self._is_at_the_ceiling else "growing"
+            self.why = "the ceiling" if self._target_bps >= self._ceiling_bps else "growing"
 
-    def _cut(self, factor: float, why: str) -> None:
-        self._cut_at_s = self._now_s()
-        self._target_bps = max(self._limits.floor_bps, self._target_bps * factor)
+    def _growth(self) -> float:
+        if math.isinf(self._cut_at_s):
+            return _FIRST_GROWTH
+        share = self._target_bps / self._trouble_bps
+        if share > _TROUBLE_TO:
+            self._trouble_bps = math.inf
+        return _CAREFUL_GROWTH if _TROUBLE_FROM < share <= _TROUBLE_TO else _GROWTH
+
+    def _proven_bps(self, now_s: float) -> float:
+        """Give the most that may be believed by what the viewer says, and by what it is sent."""
+        sent_bps = _UNPROVEN * self.sending_bps
+        if now_s - self._estimated_at_s > _ESTIMATE_HOLDS_S:
+            return sent_bps
+        is_pressed = now_s - self._pressed_at_s < _PRESSED_FOR_S
+        if is_pressed:
+            return _OF_THE_ESTIMATE * self._estimate_bps
+        return max(
+            _OF_THE_ESTIMATE * self._estimate_bps,
+            min(sent_bps, _BEYOND_THE_ESTIMATE * self._estimate_bps),
+        )
+
+    def _cut_to(self, rate_bps: float, why: str) -> None:
+        now_s = self._now_s()
+        if now_s - self._cut_at_s > _BETWEEN_CUTS_S:
+            self._trouble_bps = min(self._target_bps, float(self.sending_bps))
+        self._cut_at_s = now_s
+        self._target_bps = max(float(LEAST_BPS), min(self._target_bps, rate_bps))
         self.why = why
 
     def _queue_s(self, round_trip_s: float | None) -> float:
@@ -115,6 +175,28 @@ class ViewerRate:
             self._shortest_s, self._shortest_at_s = round_trip_s, now_s
         return round_trip_s - self._shortest_s
 
-    @property
-    def _is_at_the_ceiling(self) -> bool:
-        return self._target_bps >= self._limits.ceiling_bps
+
+class _LossWindow:
+    """Loss over a while and some packets: a report may tell of three packets only."""
+
+    def __init__(self, *, since_s: float) -> None:
+        self._since_s = since_s
+        self._highest: int | None = None
+        self._lost = 0
+
+    def take(self, report: Report) -> float:
+        """Give the share lost since the window began, if it is over with this report, or else 0."""
+        if self._highest is None:
+            self._begin(report)
+            return report.fraction_lost if report.packets_lost >= _LOSS_WINDOW_PACKETS // 2 else 0.0
+        packets, lost = report.highest_sequence - self._highest, report.packets_lost - self._lost
+        lasts_s = report.at_s - self._since_s
+        is_enough = packets >= _LOSS_WINDOW_PACKETS and lasts_s >= _LOSS_WINDOW_S
+        if not is_enough and lasts_s < _LONGEST_LOSS_WINDOW_S:
+            return 0.0
+        self._begin(report)
+        return min(1.0, max(0.0, lost / packets)) if packets > 0 else 0.0
+
+    def _begin(self, report: Report) -> None:
+        self._since_s = report.at_s
+        self._highest, self._lost = report.highest_sequence, report.packets_lost

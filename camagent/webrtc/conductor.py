@@ -5,6 +5,7 @@ reports, REMB ──► ViewerRate, one a viewer ──► Plan ──► rate a
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,9 +17,10 @@ import structlog
 from camagent.media.frame import RungRate
 from camagent.media.hub import VideoHub
 from camagent.webrtc.bitrate import RateLimits, ViewerRate
-from camagent.webrtc.rungs import Place, Plan, RungSize, Watcher
+from camagent.webrtc.probing import Probing
+from camagent.webrtc.rungs import BACK, Place, Plan, RungSize, Watcher
 from camagent.webrtc.seat import Seat
-from camagent.webrtc.sending import Followers, Sender, Tally
+from camagent.webrtc.sending import Followers, Sender
 
 T = TypeVar("T")
 
@@ -27,6 +29,7 @@ log = structlog.get_logger(__name__)
 _LOOK_INTERVAL_S = 0.25
 _WORTH_A_CHANGE = 0.03
 _STILL_INTERVAL_S = 2.0
+_MEASURE_FOR_S = 1.0
 
 
 class Rung(Protocol):
@@ -63,7 +66,7 @@ class Conductor:
         self._rungs = {Place.MAIN: (main, main_size), Place.LOW: (low, low_size)}
         self._main, self._low = main, low
         self._limits = limits
-        self._plan = Plan(main_size, low_size)
+        self._plan = Plan(main_size, low_size, floor_bps=limits.floor_bps)
         self._now_s = now_s
         self._viewers: dict[Sender, _Viewer] = {}
         self._set: dict[Place, int] = {}
@@ -75,7 +78,8 @@ class Conductor:
         viewer = _Viewer(
             Seat(sender, self._main.hub, self._low.hub),
             ViewerRate(self._limits, start_bps=self._start_bps(), now_s=self._now_s),
-            sender.tally,
+            sender,
+            now_s=self._now_s,
         )
         self._viewers[sender] = viewer
         sender.follow(
@@ -114,6 +118,7 @@ class Conductor:
         now_s = self._now_s()
         viewers = list(self._viewers.values())
         for viewer in viewers:
+            viewer.measure(now_s)
             viewer.watcher.target_bps = viewer.rate.target_bps
         if self._low.problem is None:
             self._plan.place([one.watcher for one in viewers], now_s=now_s)
@@ -123,6 +128,8 @@ class Conductor:
         rates = self._plan.rates([viewer.watcher for viewer in viewers])
         self._encode(Place.MAIN, rates.main_bps)
         self._encode(Place.LOW, rates.low_bps)
+        for viewer in viewers:
+            self._probe(viewer, viewers)
         self._make_stills(viewers, now_s)
 
     def _seat(self, viewer: "_Viewer") -> None:
@@ -145,6 +152,25 @@ class Conductor:
         self._set[place] = bitrate_bps
         rung.set_rate(RungRate(bitrate_bps, size.frame_rate(bitrate_bps)))
 
+    def _probe(self, viewer: "_Viewer", viewers: "list[_Viewer]") -> None:
+        """Let a viewer on a lower place prove that its way takes more."""
+        place, wanted_bps = viewer.watcher.place, 0
+        if place is Place.MAIN:
+            viewer.probing.is_over()
+        elif place is Place.STILLS:
+            if viewer.probing.is_due:
+                # The low rung is little enough to be tried with.
+                viewer.probing.failed()
+                viewer.rate.try_at(math.ceil(BACK * self._plan.needed_for_low))
+        else:
+            watchers = [one.watcher for one in viewers]
+            needed_bps = self._plan.needed_for_main(viewer.watcher, watchers)
+            wanted_bps = viewer.probing.wanted_bps(BACK * needed_bps)
+        padding_bps = max(0, wanted_bps - self._set.get(Place.LOW, 0))
+        size = self._rungs[Place.LOW][1]
+        frames_per_s = size.frame_rate(self._set.get(Place.LOW, 0)) if size else 1
+        viewer.sender.padding_per_frame_bytes = padding_bps // (8 * frames_per_s)
+
     def _make_stills(self, viewers: "list[_Viewer]", now_s: float) -> None:
         """Ask for a keyframe now and then while somebody sees nothing else."""
         if not any(viewer.watcher.place is Place.STILLS for viewer in viewers):
@@ -157,14 +183,28 @@ class Conductor:
 class _Viewer:
     """One viewer, as it is seated and rated."""
 
-    def __init__(self, seat: Seat, rate: ViewerRate, tally: Tally) -> None:
+    def __init__(
+        self, seat: Seat, rate: ViewerRate, sender: Sender, *, now_s: Callable[[], float]
+    ) -> None:
         self.seat = seat
         self.rate = rate
+        self.sender = sender
         self.watcher = Watcher(rate.target_bps)
-        self._tally = tally
+        self.probing = Probing(rate, now_s=now_s)
+        self._measured_at_s, self._measured_bytes = now_s(), 0
+
+    def measure(self, now_s: float) -> None:
+        """Tell the rate how much goes out; on average over a second."""
+        took_s = now_s - self._measured_at_s
+        if took_s < _MEASURE_FOR_S:
+            return
+        tally = self.sender.tally
+        sent_bytes = tally.payload_bytes + tally.padding_bytes
+        self.rate.sending_bps = round(8 * (sent_bytes - self._measured_bytes) / took_s)
+        self._measured_at_s, self._measured_bytes = now_s, sent_bytes
 
     def note(self) -> None:
         """Write down where the viewer is, for who asks."""
-        tally = self._tally
+        tally = self.sender.tally
         tally.rung, tally.rate_bps = self.seat.place.value, self.rate.target_bps
         tally.rate_why = self.rate.why

@@ -38,6 +38,7 @@ class Report:
     Attributes:
         fraction_lost: of the packets since the report before, 0 to 1.
         packets_lost: since the start; duplicates count against it.
+        highest_sequence: of the packets that came, counted on beyond 16 bits.
         jitter_s: of the packets' arrival.
         round_trip_s: smoothed; None until it is known.
         latest_round_trip_s: as this report tells it; None if it names none of our reports.
@@ -46,6 +47,7 @@ class Report:
 
     fraction_lost: float
     packets_lost: int
+    highest_sequence: int
     jitter_s: float
     round_trip_s: float | None
     latest_round_trip_s: float | None
@@ -79,7 +81,14 @@ class Reception:
         self._unanswered_since_s = None
 
     def note_report(
-        self, *, fraction_lost: int, packets_lost: int, jitter: int, lsr: int, dlsr: int
+        self,
+        *,
+        fraction_lost: int,
+        packets_lost: int,
+        highest_sequence: int,
+        jitter: int,
+        lsr: int,
+        dlsr: int,
     ) -> None:
         """Take a report block, its fields as they stand in it."""
         now_s = self._now_s()
@@ -92,6 +101,7 @@ class Reception:
         self.newest = Report(
             fraction_lost=fraction_lost / _FRACTIONS,
             packets_lost=packets_lost,
+            highest_sequence=highest_sequence,
             jitter_s=jitter / _CLOCK_HZ,
             round_trip_s=self._round_trip_s,
             latest_round_trip_s=latest_s,

@@ -19,8 +19,11 @@ _LEAST_RATE_SHARE = 0.4
 
 _OUTLIER = 0.6
 _OUTLIER_FOR_S = 1.5
-_BACK = 1.3
-_BACK_AFTER_S = 4.0
+BACK = 1.3
+"""Who moves up has to take so many times what is needed there."""
+
+_BACK_AFTER_S = 3.0
+_STILLS_AFTER_S = 1.0
 _STAY_S = 6.0
 
 
@@ -83,12 +86,13 @@ class Rates:
 class Plan:
     """Places viewers on rungs.
 
-    `low` is None where there is no low rung.
+    `low` is None where there is no low rung. Nothing is encoded with less than `floor_bps`.
     """
 
-    def __init__(self, main: RungSize, low: RungSize | None) -> None:
+    def __init__(self, main: RungSize, low: RungSize | None, *, floor_bps: int) -> None:
         self._main = main
         self._low = low
+        self._floor_bps = floor_bps
 
     def place(self, watchers: Sequence[Watcher], *, now_s: float) -> None:
         """Move whoever is to be moved."""
@@ -113,9 +117,15 @@ class Plan:
         low = [one.target_bps for one in watchers if one.place is Place.LOW]
         low_bps = None
         if self._low is not None and any(one.place is not Place.MAIN for one in watchers):
-            least = min(low, default=self._low.least_bps)
-            low_bps = max(self._low.least_bps, min(self._low.ceiling_bps, least))
-        return Rates(min([*main, self._main.ceiling_bps]) if main else None, low_bps)
+            least = min(low, default=self.needed_for_low)
+            low_bps = max(self.needed_for_low, min(self._low.ceiling_bps, least))
+        main_bps = max(self._floor_bps, min([*main, self._main.ceiling_bps])) if main else None
+        return Rates(main_bps, low_bps)
+
+    @property
+    def needed_for_low(self) -> int:
+        """What a viewer's way has to take so that it sees more of the low rung than stills."""
+        return 0 if self._low is None else max(self._floor_bps, self._low.least_bps)
 
     def needed_for_main(self, watcher: Watcher, watchers: Sequence[Watcher]) -> float:
         """Say what a viewer's way has to take so that it may share the main rung."""
@@ -130,14 +140,16 @@ class Plan:
         needed_bps = self.needed_for_main(watcher, watchers)
         if watcher.place is Place.MAIN:
             return Place.MAIN if watcher.target_bps >= needed_bps else Place.LOW
-        if watcher.target_bps >= _BACK * needed_bps:
+        if watcher.target_bps >= BACK * needed_bps:
             return Place.MAIN
-        least_bps = self._low.least_bps * (_BACK if watcher.place is Place.STILLS else 1)
+        least_bps = self.needed_for_low * (BACK if watcher.place is Place.STILLS else 1)
         return Place.LOW if watcher.target_bps >= least_bps else Place.STILLS
 
     def _patience_s(self, watcher: Watcher, wish: Place, now_s: float) -> float:
         """Say for how long a viewer has to be inclined to move there."""
-        is_down = wish is not Place.MAIN and watcher.place is not Place.STILLS
+        if wish is Place.STILLS:
+            return _STILLS_AFTER_S
+        is_down = watcher.place is Place.MAIN
         if is_down:
             return 0.0 if watcher.target_bps < self._main.least_bps else _OUTLIER_FOR_S
         return max(_BACK_AFTER_S, _STAY_S - (now_s - watcher.moved_at_s))

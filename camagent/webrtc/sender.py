@@ -60,6 +60,7 @@ class VideoSender:
     def __init__(self, packing: Packing, patience: Patience = PATIENCE) -> None:
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
+        self.padding_per_frame_bytes = 0
         self._packing = packing
         self._followers = Followers()
         self._newest_pts_us = -1
@@ -125,6 +126,7 @@ class VideoSender:
         self._reception.note_sent()
         self._repair.note_sent(sent, size_bytes=packed.payload_bytes)
         self._send_unsent(is_all=False)
+        self._repair.pad(sent, self.padding_per_frame_bytes)
         self._count(packed)
 
     async def run(self) -> NoReturn:
@@ -206,6 +208,7 @@ class VideoSender:
             self._reception.note_report(
                 fraction_lost=block.fraction_lost,
                 packets_lost=block.packets_lost,
+                highest_sequence=block.highest_sequence,
                 jitter=block.jitter,
                 lsr=block.lsr,
                 dlsr=block.dlsr,

@@ -20,6 +20,7 @@ class Tally:
         frames_dropped: kept from the viewer, who waits for a keyframe.
         packets, payload_bytes: RTP as sender reports count it, retransmissions apart.
         packets_resent: retransmissions.
+        padding_bytes: what went out once more, to learn whether the way takes it.
         keyframes_asked: PLI and FIR (RFC 4585, RFC 5104) that came.
         rung: which one it was, last: main, low, or the low one's stills.
         rate_bps, rate_why: what its way was believed to take, last, and what had told so.
@@ -32,6 +33,7 @@ class Tally:
     packets: int = 0
     payload_bytes: int = 0
     packets_resent: int = 0
+    padding_bytes: int = 0
     keyframes_asked: int = 0
     rung: str = "main"
     rate_bps: int = 0
@@ -62,6 +64,8 @@ class Sender(Protocol):
 
     tally: Tally
     first_frame_sent: asyncio.Event
+    padding_per_frame_bytes: int
+    """How much of each frame to send once more, and again, to learn whether the way takes it."""
 
     def follow(self, followers: Followers) -> None:
         """Tell `followers` from now on, and nobody else."""

@@ -30,6 +30,8 @@ class StockSender:
     report = None
 
     def __init__(self) -> None:
+        # Never sent: aiortc sends again what was asked for, and nothing else.
+        self.padding_per_frame_bytes = 0
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
         self._followers = Followers()

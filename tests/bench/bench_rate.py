@@ -294,7 +294,9 @@ async def play(scenario: Scenario, rig: Rig, device: Device, *, is_traced: bool)
             places.append(rig.at_poor)
         viewers = []
         for place in places:
-            entering = watched(place, capture, sender=new_sender(), serve_frames=serve)
+            entering = watched(
+                place, capture, sender=new_sender(), serve_frames=serve, deadline_s=300
+            )
             viewers.append(await stack.enter_async_context(entering))
         gauges = [Gauge(one.viewer.page) for one in viewers]
         await gauges[0].start()

@@ -1,5 +1,6 @@
 """What a page sees of its video, second by second: how smooth, how late, in how many bits."""
 
+import itertools
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class Seen:
     def longest_gap_s(self, start_s: float, end_s: float) -> float:
         """Give the longest time within these during which no new picture was shown."""
         marks = [start_s, *(at_s for at_s in self.shown_at_s if start_s < at_s < end_s), end_s]
-        return max(later - earlier for earlier, later in zip(marks, marks[1:], strict=False))
+        return max(later - earlier for earlier, later in itertools.pairwise(marks))
 
     def moves_again_s(self, after_s: float) -> float:
         """Give the seconds from then until the picture moves, with pictures captured since.

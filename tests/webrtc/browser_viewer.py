@@ -9,7 +9,7 @@ from playwright.async_api import BrowserContext, Page
 
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.sending import Sender
-from tests.support import eventually
+from tests.support import DEADLINE_S, eventually
 from tests.webrtc.viewers import CameraWithHub, Served, served
 
 # Its own addresses by name would ask for multicast DNS.
@@ -108,13 +108,19 @@ async def watched(
     sender: Sender | None = None,
     serve_frames: Callable[[Sender], AbstractContextManager[None]] | None = None,
     options: PeerOptions | None = None,
+    deadline_s: float = 2 * DEADLINE_S,
 ) -> AsyncIterator[Watched]:
     """Hold a session of `camera` with a new page of `browser`."""
     page = await browser.new_page()
     viewer = BrowserViewer(page)
     try:
         async with served(
-            viewer, camera, sender=sender, serve_frames=serve_frames, options=options
+            viewer,
+            camera,
+            sender=sender,
+            serve_frames=serve_frames,
+            options=options,
+            deadline_s=deadline_s,
         ) as one:
             yield Watched(one.session, one.answer, one.running, viewer)
     finally:

@@ -181,11 +181,11 @@ def candidates_of(sdp: str) -> list[IceCandidate]:
     ]
 
 
-async def outcome(session: Session) -> BaseException:
+async def outcome(session: Session, *, deadline_s: float = 2 * DEADLINE_S) -> BaseException:
     """Run a session to its end and give its cause."""
     error: BaseException | None = None
     try:
-        async with asyncio.timeout(2 * DEADLINE_S):
+        async with asyncio.timeout(deadline_s):
             await session.run()
     except ExceptionGroup as group:
         error = group
@@ -245,6 +245,7 @@ async def served(
     serve_frames: Callable[[Sender], AbstractContextManager[None]] | None = None,
     options: PeerOptions | None = None,
     ice_servers: tuple[IceServer, ...] = (),
+    deadline_s: float = 2 * DEADLINE_S,
 ) -> AsyncIterator[Served]:
     """Hold a session of `camera` with `viewer`, who gets all its frames unless told otherwise."""
     outbox = Outbox()
@@ -258,7 +259,7 @@ async def served(
         serve_frames=serve_frames or partial(straight_from, camera),
         send=outbox.send,
     )
-    running = asyncio.ensure_future(outcome(session))
+    running = asyncio.ensure_future(outcome(session, deadline_s=deadline_s))
     try:
         session.take_offer(await viewer.offer())
         answer = await outbox.answer()
