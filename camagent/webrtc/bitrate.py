@@ -11,6 +11,7 @@ sending less would not help it.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from camagent.webrtc.reception import Report
 LEAST_BPS = 10_000
 """No way is believed to be worse, and no estimate below it is believed."""
 
-_OF_THE_ESTIMATE = 0.92
+_OF_THE_ESTIMATE = 0.95
 """What of a falling estimate is used, which is below what arrives already: the queue empties."""
 
 _BEYOND_THE_ESTIMATE = 1.8
@@ -27,7 +28,7 @@ _ESTIMATE_HOLDS_S = 4.0
 _PRESSED_FOR_S = 3.0
 """For so long after a fall an estimate is a bound."""
 
-_FIRST_GROWTH, _GROWTH, _CAREFUL_GROWTH = 1.5, 1.25, 1.08
+_FIRST_GROWTH, _GROWTH, _CAREFUL_GROWTH = 1.5, 1.25, 1.06
 _TROUBLE_FROM, _TROUBLE_TO = 0.8, 1.15
 """About where it went wrong last, growth is careful; above that, this is forgotten."""
 
@@ -37,7 +38,10 @@ _UNPROVEN = 1.5
 """A way is believed to take so many times what is sent, no more, unless the viewer says so."""
 
 _HEAVY_LOSS, _LOSS = 0.2, 0.06
-_QUEUE_S, _LONG_QUEUE_S = 0.05, 0.12
+_QUEUE_S, _LONG_QUEUE_S = 0.04, 0.08
+_QUEUE_FOR_S = 0.5
+"""A keyframe queues for less; only what lasts is a rate too high."""
+
 _QUEUE_CUT = 0.85
 _LONGEST_CUT = 0.5
 _ROUND_TRIP_MEMORY_S = 30.0
@@ -75,6 +79,7 @@ class ViewerRate:
         self._trouble_bps = math.inf
         self._shortest_s = math.inf
         self._shortest_at_s = -math.inf
+        self._queues: deque[tuple[float, float]] = deque()
         self._loss = _LossWindow(since_s=now_s())
         self.why = "start"
 
@@ -106,17 +111,18 @@ class ViewerRate:
     def take_report(self, report: Report) -> None:
         """Take a receiver report."""
         queue_s = self._queue_s(report.latest_round_trip_s)
+        lasting_s = min(queue_s for _, queue_s in self._queues) if self._is_queue_known else 0.0
         loss = self._loss.take(report)
-        is_lost = loss > _HEAVY_LOSS or (loss > _LOSS and queue_s > _QUEUE_S)
-        if is_lost or queue_s > _LONG_QUEUE_S:
+        is_lost = loss > _HEAVY_LOSS or (loss > _LOSS and lasting_s > _QUEUE_S)
+        if is_lost or lasting_s > _LONG_QUEUE_S:
             if self._now_s() - self._cut_at_s < _BETWEEN_CUTS_S:
                 return
             sent_bps = min(self._target_bps, _UNPROVEN * self.sending_bps)
             if is_lost:
                 self._cut_to(sent_bps * max(_LONGEST_CUT, 1 - loss), f"{loss:.0%} loss")
             else:
-                self._cut_to(sent_bps * _QUEUE_CUT, f"{queue_s * 1000:.0f} ms of queue")
-        elif queue_s <= _QUEUE_S:
+                self._cut_to(sent_bps * _QUEUE_CUT, f"{lasting_s * 1000:.0f} ms of queue")
+        elif queue_s is not None and queue_s <= _QUEUE_S and self._loss.latest <= _HEAVY_LOSS:
             self._grow()
 
     def try_at(self, rate_bps: int) -> None:
@@ -158,45 +164,61 @@ class ViewerRate:
         )
 
     def _cut_to(self, rate_bps: float, why: str) -> None:
-        now_s = self._now_s()
-        if now_s - self._cut_at_s > _BETWEEN_CUTS_S:
-            self._trouble_bps = min(self._target_bps, float(self.sending_bps))
-        self._cut_at_s = now_s
+        self._cut_at_s = self._now_s()
         self._target_bps = max(float(LEAST_BPS), min(self._target_bps, rate_bps))
+        self._trouble_bps = self._target_bps / _QUEUE_CUT
         self.why = why
 
-    def _queue_s(self, round_trip_s: float | None) -> float:
-        """Give how much longer than it could be a round trip takes."""
+    def _queue_s(self, round_trip_s: float | None) -> float | None:
+        """Give how much longer than it could be a round trip takes; None if nothing new is known.
+
+        A viewer that never tells is taken to have no queue.
+        """
         if round_trip_s is None:
-            return 0.0
+            return None if self._queues else 0.0
         now_s = self._now_s()
         is_old = now_s - self._shortest_at_s > _ROUND_TRIP_MEMORY_S
         if round_trip_s < self._shortest_s or is_old:
             self._shortest_s, self._shortest_at_s = round_trip_s, now_s
+        self._queues.append((now_s, round_trip_s - self._shortest_s))
+        while len(self._queues) > 1 and self._queues[1][0] <= now_s - _QUEUE_FOR_S:
+            self._queues.popleft()
         return round_trip_s - self._shortest_s
+
+    @property
+    def _is_queue_known(self) -> bool:
+        """True if the queue's length is known for a while."""
+        return bool(self._queues) and self._queues[-1][0] - self._queues[0][0] >= _QUEUE_FOR_S
 
 
 class _LossWindow:
-    """Loss over a while and some packets: a report may tell of three packets only."""
+    """Loss over a while and some packets: a report may tell of three packets only.
+
+    Attributes:
+        latest: the share lost in the window before.
+    """
 
     def __init__(self, *, since_s: float) -> None:
         self._since_s = since_s
         self._highest: int | None = None
         self._lost = 0
+        self.latest = 0.0
 
     def take(self, report: Report) -> float:
         """Give the share lost since the window began, if it is over with this report, or else 0."""
         if self._highest is None:
-            self._begin(report)
-            return report.fraction_lost if report.packets_lost >= _LOSS_WINDOW_PACKETS // 2 else 0.0
+            is_much = report.packets_lost >= _LOSS_WINDOW_PACKETS // 2
+            self._begin(report, report.fraction_lost if is_much else 0.0)
+            return self.latest
         packets, lost = report.highest_sequence - self._highest, report.packets_lost - self._lost
         lasts_s = report.at_s - self._since_s
         is_enough = packets >= _LOSS_WINDOW_PACKETS and lasts_s >= _LOSS_WINDOW_S
         if not is_enough and lasts_s < _LONGEST_LOSS_WINDOW_S:
             return 0.0
-        self._begin(report)
-        return min(1.0, max(0.0, lost / packets)) if packets > 0 else 0.0
+        self._begin(report, min(1.0, max(0.0, lost / packets)) if packets > 0 else 0.0)
+        return self.latest
 
-    def _begin(self, report: Report) -> None:
+    def _begin(self, report: Report, loss: float) -> None:
         self._since_s = report.at_s
         self._highest, self._lost = report.highest_sequence, report.packets_lost
+        self.latest = loss

@@ -8,7 +8,7 @@ PAUSE_AFTER_S = 5.0
 END_AFTER_S = 15.0
 
 _LONGEST_HABIT = 0.8
-_MOST_SENDER_REPORTS = 8
+_MOST_SENDER_REPORTS = 32
 _FRACTIONS = 256
 _DELAY_UNITS_PER_S = 65_536
 _ROUND_TRIP_WEIGHT = 0.15
@@ -41,7 +41,7 @@ class Report:
         highest_sequence: of the packets that came, counted on beyond 16 bits.
         jitter_s: of the packets' arrival.
         round_trip_s: smoothed; None until it is known.
-        latest_round_trip_s: as this report tells it; None if it names none of our reports.
+        latest_round_trip_s: as this report is the first to tell; None if it tells nothing new.
         at_s: when it came, by the monotonic clock.
     """
 
@@ -61,6 +61,7 @@ class Reception:
         self.patience = patience
         self._now_s = now_s
         self._sender_reports: deque[tuple[int, float]] = deque(maxlen=_MOST_SENDER_REPORTS)
+        self._answered: int | None = None
         self._round_trip_s: float | None = None
         self._unanswered_since_s: float | None = None
         self._longest_silence_s = 0.0
@@ -95,8 +96,8 @@ class Reception:
         latest_s = None
         for number, sent_at_s in self._sender_reports:
             took_s = now_s - sent_at_s - dlsr / _DELAY_UNITS_PER_S
-            if number == lsr and lsr and took_s >= 0:
-                latest_s = took_s
+            if number == lsr != self._answered and lsr and took_s >= 0:
+                latest_s, self._answered = took_s, lsr
                 self._note_round_trip(took_s)
         self.newest = Report(
             fraction_lost=fraction_lost / _FRACTIONS,

@@ -45,7 +45,7 @@ from camagent.webrtc.wire import WireFull
 log = structlog.get_logger(__name__)
 
 _BETWEEN_BURSTS_S = 0.004
-_REPORT_INTERVAL_S = 0.5, 1.5
+_REPORT_INTERVAL_S = 0.15, 0.3
 _16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
 
@@ -130,7 +130,7 @@ class VideoSender:
         self._count(packed)
 
     async def run(self) -> NoReturn:
-        """Report to the viewer about once a second, and see that it reports to us.
+        """Report to the viewer, whose answers tell of queues, and see that it reports to us.
 
         Raises:
             ViewerLost: it has not reported for long though media went out to it.
