@@ -23,7 +23,7 @@ LEAST_BPS = 10_000
 _OF_THE_ESTIMATE = 0.95
 """What of a falling estimate is used, which is below what arrives already: the queue empties."""
 
-_BEYOND_THE_ESTIMATE = 1.8
+_BEYOND_THE_ESTIMATE = 2.5
 _ESTIMATE_HOLDS_S = 4.0
 _PRESSED_FOR_S = 3.0
 """For so long after a fall an estimate is a bound."""

@@ -23,6 +23,7 @@ class Seat:
         self._place = Place.MAIN
         self._current = _Feed(self, main)
         self._next: _Feed | None = None
+        self._has_gap = False
         self._held = contextlib.ExitStack()
 
     @contextmanager
@@ -52,6 +53,8 @@ class Seat:
         if hub is not self._current.hub:
             self._next = _Feed(self, hub)
             self._next.subscribe()
+        elif self._has_gap:
+            hub.request_keyframe()
 
     def take_from(self, feed: "_Feed", frame: EncodedFrame) -> None:
         """Take a frame that came from one of the rungs."""
@@ -60,7 +63,9 @@ class Seat:
             self._current, self._next = feed, None
         if feed is not self._current:
             return
-        if self._place is not Place.STILLS or frame.is_keyframe or self._next is not None:
+        is_only_stills = self._place is Place.STILLS and self._next is None
+        self._has_gap = (self._has_gap or is_only_stills) and not frame.is_keyframe
+        if not self._has_gap:
             self._sender.take(frame)
 
     def _leave(self) -> None:
