@@ -24,10 +24,12 @@ _OF_THE_ESTIMATE = 0.95
 """What of a falling estimate is used, which is below what arrives already: the queue empties."""
 
 _BEYOND_THE_ESTIMATE = 2.5
+_LAGS_BELOW = 0.7
 _ESTIMATE_HOLDS_S = 4.0
 _PRESSED_FOR_S = 3.0
 """For so long after a fall an estimate is a bound."""
 
+_TRY_FOR_S = 4.0
 _FIRST_GROWTH, _GROWTH, _CAREFUL_GROWTH = 1.5, 1.25, 1.06
 _TROUBLE_FROM, _TROUBLE_TO = 0.8, 1.15
 """About where it went wrong last, growth is careful; above that, this is forgotten."""
@@ -74,6 +76,7 @@ class ViewerRate:
         self._estimate_bps = math.inf
         self._estimated_at_s = -math.inf
         self._pressed_at_s = -math.inf
+        self._tried_until_s = -math.inf
         self._cut_at_s = -math.inf
         self._grown_at_s = now_s()
         self._trouble_bps = math.inf
@@ -100,9 +103,14 @@ class ViewerRate:
         now_s, before_bps = self._now_s(), self._estimate_bps
         self._estimate_bps, self._estimated_at_s = float(bandwidth_bps), now_s
         bound_bps = _OF_THE_ESTIMATE * bandwidth_bps
+        if before_bps < _LAGS_BELOW * self.sending_bps:
+            # More arrived than it had noticed: that it falls is news, how low it is is not.
+            bound_bps = max(bound_bps, _QUEUE_CUT * self.sending_bps * bandwidth_bps / before_bps)
         # The first one has nothing to fall from: it tells only how much arrived.
         is_fall = bandwidth_bps < before_bps and math.isfinite(before_bps)
         is_far_off = _BEYOND_THE_ESTIMATE * bandwidth_bps < self._target_bps
+        if now_s < self._tried_until_s:
+            is_far_off = False
         if is_fall or is_far_off:
             self._pressed_at_s = now_s
             if bound_bps < self._target_bps:
@@ -128,7 +136,9 @@ class ViewerRate:
     def try_at(self, rate_bps: int) -> None:
         """Believe, for a try, that the way takes so much."""
         self._target_bps = max(self._target_bps, float(rate_bps))
+        # What the viewer says of little that it was sent says nothing of more.
         self._estimate_bps = math.inf
+        self._tried_until_s = self._now_s() + _TRY_FOR_S
         self.why = "a try"
 
     def _grow(self) -> None:

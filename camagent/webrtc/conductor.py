@@ -162,6 +162,7 @@ class Conductor:
                 # The low rung is little enough to be tried with.
                 viewer.probing.failed()
                 viewer.rate.try_at(math.ceil(BACK * self._plan.needed_for_low))
+                viewer.watcher.place, viewer.watcher.moved_at_s = Place.LOW, self._now_s()
         else:
             watchers = [one.watcher for one in viewers]
             needed_bps = self._plan.needed_for_main(viewer.watcher, watchers)

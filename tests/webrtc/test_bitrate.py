@@ -96,6 +96,16 @@ def test_a_rising_estimate_that_lags_behind_holds_nobody_back(way: Way) -> None:
     assert way.rate.target_bps > 0.9 * LIMITS.ceiling_bps
 
 
+def test_how_low_a_lagging_estimate_is_is_no_news(way: Way) -> None:
+    """When it falls that tells of trouble, but at the rate that is being sent."""
+    way.reports(seconds=10)
+    way.rate.take_estimate(1_000_000)
+    assert way.rate.target_bps == LIMITS.ceiling_bps
+    way.rate.take_estimate(950_000)
+
+    assert 0.7 * LIMITS.ceiling_bps < way.rate.target_bps < 0.9 * LIMITS.ceiling_bps
+
+
 def test_an_estimate_far_below_is_a_bound_even_while_it_rises(way: Way) -> None:
     """It lags behind, but not that far."""
     way.rate.take_estimate(200_000)
