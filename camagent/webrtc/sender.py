@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 _BETWEEN_BURSTS_S = 0.004
 _REPORT_INTERVAL_S = 0.15, 0.3
+_LEAST_STEP_US = 1_000
 _16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
 
@@ -115,8 +116,9 @@ class VideoSender:
         assert self._agreed is not None, "known since the outgoing side is"
         assert self._repair is not None, "made with the outgoing side"
         packed = self._packing.pack(frame)
-        # Rungs are encoded side by side: after a change to the other one a frame may come late.
-        self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + 1)
+        # Rungs are encoded side by side: after a change the same picture, or one before it, comes
+        # again, and two frames with one timestamp would be one to the viewer.
+        self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + _LEAST_STEP_US)
         timestamp = self._timestamp_of(self._newest_pts_us)
         sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
         for run in packed.laid_out(self._agreed.media):
