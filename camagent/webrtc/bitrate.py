@@ -30,9 +30,9 @@ _PRESSED_FOR_S = 3.0
 """For so long after a fall an estimate is a bound."""
 
 _TRY_FOR_S = 4.0
-_FIRST_GROWTH, _GROWTH, _CAREFUL_GROWTH = 1.5, 1.25, 1.06
-_TROUBLE_FROM, _TROUBLE_TO = 0.8, 1.15
-"""About where it went wrong last, growth is careful; above that, this is forgotten."""
+_FIRST_GROWTH = 1.5
+_GROWTH = ((0.8, 1.25), (1.15, 1.06), (1.6, 1.12), (math.inf, 1.35))
+"""By how much it grows up to which share of the rate where it went wrong last."""
 
 _BETWEEN_GROWTH_S = 0.8
 _BETWEEN_CUTS_S = 0.7
@@ -40,7 +40,7 @@ _UNPROVEN = 1.5
 """A way is believed to take so many times what is sent, no more, unless the viewer says so."""
 
 _HEAVY_LOSS, _LOSS = 0.2, 0.06
-_QUEUE_S, _LONG_QUEUE_S = 0.04, 0.08
+_QUEUE_S, _LONG_QUEUE_S = 0.025, 0.06
 _QUEUE_FOR_S = 0.5
 """A keyframe queues for less; only what lasts is a rate too high."""
 
@@ -156,9 +156,7 @@ class ViewerRate:
         if math.isinf(self._cut_at_s):
             return _FIRST_GROWTH
         share = self._target_bps / self._trouble_bps
-        if share > _TROUBLE_TO:
-            self._trouble_bps = math.inf
-        return _CAREFUL_GROWTH if _TROUBLE_FROM < share <= _TROUBLE_TO else _GROWTH
+        return next(growth for up_to, growth in _GROWTH if share <= up_to)
 
     def _proven_bps(self, now_s: float) -> float:
         """Give the most that may be believed by what the viewer says, and by what it is sent."""

@@ -143,12 +143,12 @@ def test_much_loss_is(way: Way) -> None:
 def test_some_loss_with_a_queue_is_too(way: Way) -> None:
     """A queue that overflows."""
     before_bps = way.reports()
-    assert way.reports(loss=0.1, queue_s=0.06) < before_bps
+    assert way.reports(loss=0.1, queue_s=0.04) < before_bps
     assert way.rate.why == "10% loss"
 
 
 def test_a_long_queue_is_cut_before_it_overflows(way: Way) -> None:
-    """A round trip that stays longer by more than 80 ms."""
+    """A round trip that stays longer by more than 60 ms."""
     before_bps = way.reports()
     assert way.reports(queue_s=0.2) < before_bps
     assert way.rate.why == "200 ms of queue"
@@ -157,7 +157,7 @@ def test_a_long_queue_is_cut_before_it_overflows(way: Way) -> None:
 def test_while_packets_queue_nothing_grows(way: Way) -> None:
     """Not even where that is too little for a cut."""
     before_bps = way.reports()
-    assert way.reports(seconds=5, queue_s=0.06) == before_bps
+    assert way.reports(seconds=5, queue_s=0.04) == before_bps
 
 
 def test_a_short_queue_is_a_keyframe_s(way: Way) -> None:
@@ -207,15 +207,15 @@ def test_who_is_sent_little_proves_little(way: Way) -> None:
 
 def test_near_the_last_trouble_growth_is_careful(way: Way) -> None:
     """About there steps are small; once it is passed, they are large again."""
-    way.reports()
+    way.reports(seconds=0.5)
     trouble_bps = way.reports(queue_s=0.2) / 0.85
     steps = {}
     while way.rate.target_bps < 0.95 * LIMITS.ceiling_bps:
         before_bps = way.rate.target_bps
         steps[before_bps / trouble_bps] = way.reports() / before_bps
 
-    assert all(step < 1.1 for share, step in steps.items() if share < 1.1)
-    assert any(share > 1.1 for share in steps)
+    assert all(step < 1.2 for share, step in steps.items() if share < 1.3), steps
+    assert max(steps.values()) > 1.3
 
 
 feedback = st.one_of(
