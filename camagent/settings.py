@@ -103,8 +103,8 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         default=100_000,
         ge=50_000,
         le=10_000_000,
-        description="what no viewer's network is taken to be worse than, 50000 to 10000000 bits "
-        "per second; default 100000",
+        description="the least that is encoded, 50000 to 10000000 bits per second; whose network "
+        "takes less gets a still picture now and then; default 100000",
     )
     single_rung: bool = Field(
         default=False,
