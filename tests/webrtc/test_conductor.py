@@ -162,8 +162,10 @@ async def test_with_fewer_bits_come_fewer_frames() -> None:
     assert house.main.rates[-1].frames_per_second < 20
 
 
-async def test_a_join_does_not_drag_others_down(house: House) -> None:
+@pytest.mark.parametrize("low_size", [LOW, None])
+async def test_a_join_does_not_drag_others_down(low_size: RungSize | None) -> None:
     """Who joins begins with what the others have, as far as the main rung goes."""
+    house = House(low_size=low_size)
     with house.viewer(takes_bps=10_000_000):
         house.goes_on(10)
         assert house.main.bitrate_bps == LIMITS.ceiling_bps
