@@ -248,6 +248,8 @@ def _open_codec(options: EncoderOptions) -> VideoCodecContext:
         # A quarter of a second bounds the burst that a keyframe is.
         "maxrate": str(options.bitrate_bps),
         "bufsize": str(options.bitrate_bps // 4),
+        # A keyframe is no better than what follows: on a slow link all waits for it.
+        "x264-params": "ipratio=0.8",
     }
     try:
         codec.open()

@@ -23,8 +23,9 @@ LEAST_BPS = 10_000
 _OF_THE_ESTIMATE = 0.95
 """What of a falling estimate is used, which is below what arrives already: the queue empties."""
 
-_BEYOND_THE_ESTIMATE = 2.5
+_BEYOND_THE_ESTIMATE = 4.0
 _LAGS_BELOW = 0.7
+_CALM_AFTER_S = 3.0
 _ESTIMATE_HOLDS_S = 4.0
 _PRESSED_FOR_S = 3.0
 """For so long after a fall an estimate is a bound."""
@@ -34,18 +35,18 @@ _FIRST_GROWTH = 1.5
 _GROWTH = ((0.8, 1.25), (1.15, 1.06), (1.6, 1.12), (math.inf, 1.35))
 """By how much it grows up to which share of the rate where it went wrong last."""
 
-_BETWEEN_GROWTH_S = 0.8
+_BETWEEN_GROWTH_S = 0.7
 _BETWEEN_CUTS_S = 0.7
 _UNPROVEN = 1.5
 """A way is believed to take so many times what is sent, no more, unless the viewer says so."""
 
 _HEAVY_LOSS, _LOSS = 0.2, 0.06
 _QUEUE_S, _LONG_QUEUE_S = 0.025, 0.06
-_QUEUE_FOR_S = 0.5
+_QUEUE_FOR_S = 0.4
 """A keyframe queues for less; only what lasts is a rate too high."""
 
 _QUEUE_CUT = 0.85
-_LONGEST_CUT = 0.5
+_LONGEST_CUT = 0.3
 _ROUND_TRIP_MEMORY_S = 30.0
 _LOSS_WINDOW_S, _LONGEST_LOSS_WINDOW_S = 0.5, 2.5
 _LOSS_WINDOW_PACKETS = 20
@@ -103,7 +104,8 @@ class ViewerRate:
         now_s, before_bps = self._now_s(), self._estimate_bps
         self._estimate_bps, self._estimated_at_s = float(bandwidth_bps), now_s
         bound_bps = _OF_THE_ESTIMATE * bandwidth_bps
-        if before_bps < _LAGS_BELOW * self.sending_bps:
+        is_calm = now_s - self._cut_at_s > _CALM_AFTER_S
+        if is_calm and before_bps < _LAGS_BELOW * self.sending_bps:
             # More arrived than it had noticed: that it falls is news, how low it is is not.
             bound_bps = max(bound_bps, _QUEUE_CUT * self.sending_bps * bandwidth_bps / before_bps)
         # The first one has nothing to fall from: it tells only how much arrived.
@@ -125,12 +127,15 @@ class ViewerRate:
         if is_lost or lasting_s > _LONG_QUEUE_S:
             if self._now_s() - self._cut_at_s < _BETWEEN_CUTS_S:
                 return
-            sent_bps = min(self._target_bps, _UNPROVEN * self.sending_bps)
+            # Of what was sent, which may be more than the target while others share the rung.
+            least_bps = _LONGEST_CUT * self._target_bps
             if is_lost:
-                self._cut_to(sent_bps * max(_LONGEST_CUT, 1 - loss), f"{loss:.0%} loss")
+                arriving_bps = self.sending_bps * (1 - loss)
+                self._cut_to(max(least_bps, arriving_bps), f"{loss:.0%} loss")
             else:
-                self._cut_to(sent_bps * _QUEUE_CUT, f"{lasting_s * 1000:.0f} ms of queue")
-        elif queue_s is not None and queue_s <= _QUEUE_S and self._loss.latest <= _HEAVY_LOSS:
+                bound_bps = max(least_bps, _QUEUE_CUT * self.sending_bps)
+                self._cut_to(bound_bps, f"{lasting_s * 1000:.0f} ms of queue")
+        elif queue_s is not None and self._is_clear:
             self._grow()
 
     def try_at(self, rate_bps: int) -> None:
@@ -192,6 +197,12 @@ class ViewerRate:
         while len(self._queues) > 1 and self._queues[1][0] <= now_s - _QUEUE_FOR_S:
             self._queues.popleft()
         return round_trip_s - self._shortest_s
+
+    @property
+    def _is_clear(self) -> bool:
+        """True if nothing queued for a while, and little was lost."""
+        longest_s = max((queue_s for _, queue_s in self._queues), default=0.0)
+        return longest_s <= _QUEUE_S and self._loss.latest <= _HEAVY_LOSS
 
     @property
     def _is_queue_known(self) -> bool:

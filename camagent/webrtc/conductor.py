@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 _LOOK_INTERVAL_S = 0.25
 _WORTH_A_CHANGE = 0.03
 _STILL_INTERVAL_S = 2.0
-_MEASURE_FOR_S = 1.0
+_MEASURE_FOR_S = 0.5
 
 
 class Rung(Protocol):
@@ -146,8 +146,9 @@ class Conductor:
         rung, size = self._rungs[place]
         if bitrate_bps is None or size is None:
             return
-        set_bps = self._set.get(place)
-        if set_bps is not None and abs(bitrate_bps - set_bps) < _WORTH_A_CHANGE * set_bps:
+        set_bps = self._set.get(place, 0)
+        is_little = abs(bitrate_bps - set_bps) < _WORTH_A_CHANGE * set_bps
+        if bitrate_bps == set_bps or (is_little and bitrate_bps < size.ceiling_bps):
             return
         self._set[place] = bitrate_bps
         rung.set_rate(RungRate(bitrate_bps, size.frame_rate(bitrate_bps)))
@@ -195,7 +196,7 @@ class _Viewer:
         self._measured_at_s, self._measured_bytes = now_s(), 0
 
     def measure(self, now_s: float) -> None:
-        """Tell the rate how much goes out; on average over a second."""
+        """Tell the rate how much goes out; on average over half a second."""
         took_s = now_s - self._measured_at_s
         if took_s < _MEASURE_FOR_S:
             return

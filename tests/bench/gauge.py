@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 _MS_PER_S = 1_000
 _MOVES_BY_S = 0.5
-_MOVES_FOR_S = 1.0
+_TROUBLE_FOR_S = 5.0
 
 # Reads the timestamp cells (camagent/media/timestamp.py) of some of the pictures, for it takes time.
 _WATCH = """() => {
@@ -109,15 +109,22 @@ class Seen:
         return max(later - earlier for earlier, later in itertools.pairwise(marks))
 
     def moves_again_s(self, after_s: float) -> float:
-        """Give the seconds from then until the picture moves, with pictures captured since.
+        """Give the seconds from then until the picture moves, at least twice a second, and goes on so.
 
-        From there on a second has no gap over half a second.
+        For five seconds, that is; 0 if it never ceased to.
         """
-        for at_s, late_s in self.late_s:
-            is_since = at_s - late_s > after_s
-            if is_since and self.longest_gap_s(at_s, at_s + _MOVES_FOR_S) <= _MOVES_BY_S:
-                return at_s - after_s
-        return float("inf")
+        end_s = after_s + _TROUBLE_FOR_S
+        marks = [
+            after_s,
+            *(at_s for at_s in self.shown_at_s if after_s < at_s < end_s + 1),
+            end_s + 1,
+        ]
+        stops = [
+            later
+            for earlier, later in itertools.pairwise(marks)
+            if later - earlier > _MOVES_BY_S and earlier < end_s
+        ]
+        return stops[-1] - after_s if stops else 0.0
 
     def receives_again_s(self, after_s: float, rate_bps: float, *, over_s: float) -> float:
         """Give the seconds from then until so much is received, on average `over_s`."""

@@ -108,10 +108,10 @@ def test_how_low_a_lagging_estimate_is_is_no_news(way: Way) -> None:
 
 def test_an_estimate_far_below_is_a_bound_even_while_it_rises(way: Way) -> None:
     """It lags behind, but not that far."""
-    way.rate.take_estimate(200_000)
-    way.rate.take_estimate(210_000)
+    way.rate.take_estimate(150_000)
+    way.rate.take_estimate(160_000)
 
-    assert way.rate.target_bps < 210_000
+    assert way.rate.target_bps < 160_000
 
 
 @pytest.mark.parametrize("absurd", [0, 1, LEAST_BPS - 1])
@@ -136,7 +136,7 @@ def test_little_loss_without_a_queue_is_not_the_rate(way: Way) -> None:
 def test_much_loss_is(way: Way) -> None:
     """What arrives of it is about what the way takes."""
     before_bps = way.reports()
-    assert 0.5 * before_bps <= way.reports(loss=0.4) <= 0.8 * before_bps
+    assert 0.3 * before_bps <= way.reports(seconds=2, loss=0.4) <= 0.8 * before_bps
     assert way.rate.why.endswith("loss")
 
 
@@ -200,7 +200,7 @@ def test_one_trouble_is_cut_once(way: Way) -> None:
 
 def test_who_is_sent_little_proves_little(way: Way) -> None:
     """Reports that are fine say nothing about rates far above what was sent."""
-    way.rate.take_estimate(300_000)
+    way.rate.take_estimate(800_000)
     way.rate.take_estimate(200_000)
     assert way.reports(seconds=60, sent_bps=100_000) < 300_000
 
@@ -212,9 +212,9 @@ def test_near_the_last_trouble_growth_is_careful(way: Way) -> None:
     steps = {}
     while way.rate.target_bps < 0.95 * LIMITS.ceiling_bps:
         before_bps = way.rate.target_bps
-        steps[before_bps / trouble_bps] = way.reports() / before_bps
+        steps[before_bps / trouble_bps] = way.reports(seconds=0.25) / before_bps
 
-    assert all(step < 1.2 for share, step in steps.items() if share < 1.3), steps
+    assert all(step < 1.1 for share, step in steps.items() if share < 1.1)
     assert max(steps.values()) > 1.3
 
 
