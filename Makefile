@@ -75,7 +75,7 @@ deb: venv
 bench: $(BENCHES)
 
 bench-%: venv packages
-	$(BIN)/python -m tests.bench.bench_$(subst -,_,$*)
+	$(BIN)/python -m tests.bench.bench_$(subst -,_,$*) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -23,7 +23,6 @@ from camagent.metrics import Figures, served
 from camagent.notify import Notifier
 from camagent.presence import describe_device, processor_temperature
 from camagent.privacy import SWITCHED_OFF, InUseLight, KillSwitch
-from camagent.processor import has_aes_instructions
 from camagent.service import Condition, Service
 from camagent.settings import Settings
 from camagent.signaling.backoff import backoff
@@ -32,15 +31,14 @@ from camagent.signaling.link import Link
 from camagent.signaling.messages import DevicePresence
 from camagent.signaling.router import Router
 from camagent.snapshot.server import serve_snapshots
-from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
 from camagent.wiring import (
     choose_source,
-    encoder_options,
-    interface_filter,
+    conduct,
     link_options,
     open_deadline_s,
+    peer_options,
 )
 
 log = structlog.get_logger(__name__)
@@ -87,14 +85,9 @@ class Agent:
         )
         self._registry = SessionRegistry(
             camera=self._capture,
+            conductor=conduct(self._capture, settings.video),
             max_viewers=settings.max_viewers,
-            options=PeerOptions(
-                policy=settings.ice_transport_policy,
-                interfaces=interface_filter(settings),
-                level=encoder_options(settings.video).level,
-                asks_to_show_at_once=not settings.video.smooth,
-                prefers_gcm=has_aes_instructions(),
-            ),
+            options=peer_options(settings),
             limits=SessionLimits(longest_s=settings.longest_session_s),
             grace_s=settings.session_grace_s,
             on_change=self._changed,

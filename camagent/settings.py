@@ -90,7 +90,25 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         default=2_000_000,
         ge=100_000,
         le=10_000_000,
-        description="100000 to 10000000 bits per second; default 2000000",
+        description="the most that is encoded, 100000 to 10000000 bits per second; default 2000000",
+    )
+    start_bitrate_bps: int = Field(
+        default=800_000,
+        ge=50_000,
+        le=10_000_000,
+        description="what a viewer is sent at first, 50000 to 10000000 bits per second; "
+        "default 800000",
+    )
+    lowest_bitrate_bps: int = Field(
+        default=100_000,
+        ge=50_000,
+        le=10_000_000,
+        description="the least that is encoded, 50000 to 10000000 bits per second; whose network "
+        "takes less gets a still picture now and then; default 100000",
+    )
+    single_rung: bool = Field(
+        default=False,
+        description="true makes no smaller picture for viewers whose network is slow; default false",
     )
     keyframe_interval_s: float = Field(
         default=10.0,

@@ -5,12 +5,18 @@ from dataclasses import replace
 
 from camagent.camera_settings import CameraSettings
 from camagent.errors import SettingsError
+from camagent.media.capture import Capture
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import VideoSource
 from camagent.media.picamera import CameraWishes, PiCamera, picamera2_problem
+from camagent.processor import has_aes_instructions
 from camagent.settings import Settings, VideoSettings, split_patterns
 from camagent.signaling.options import LinkOptions
+from camagent.webrtc.bitrate import RateLimits
+from camagent.webrtc.conductor import Conductor
 from camagent.webrtc.interfaces import InterfaceFilter
+from camagent.webrtc.peer import PeerOptions
+from camagent.webrtc.rungs import RungSize
 
 
 def choose_source(
@@ -60,6 +66,42 @@ def open_deadline_s(video: VideoSettings) -> float:
     """
     is_on_network = video.url is not None and "://" in video.url.get_secret_value()
     return 40.0 if video.source == "container" and is_on_network else 10.0
+
+
+def conduct(capture: Capture, video: VideoSettings) -> Conductor:
+    """Let the rungs of `capture` follow the viewers within the settings' bounds."""
+    options = encoder_options(video)
+    return Conductor(
+        capture,
+        capture.low,
+        limits=RateLimits(
+            floor_bps=min(video.lowest_bitrate_bps, video.bitrate_bps),
+            start_bps=min(video.start_bitrate_bps, video.bitrate_bps),
+            ceiling_bps=video.bitrate_bps,
+        ),
+        main_size=_size(options),
+        low_size=None if video.single_rung else _size(options.low()),
+    )
+
+
+def peer_options(settings: Settings) -> PeerOptions:
+    """Tell every peer connection what it needs of the settings."""
+    return PeerOptions(
+        policy=settings.ice_transport_policy,
+        interfaces=interface_filter(settings),
+        level=encoder_options(settings.video).level,
+        asks_to_show_at_once=not settings.video.smooth,
+        prefers_gcm=has_aes_instructions(),
+    )
+
+
+def _size(options: EncoderOptions) -> RungSize:
+    return RungSize(
+        width_px=options.width_px,
+        height_px=options.height_px,
+        frames_per_second=options.frames_per_second,
+        ceiling_bps=options.bitrate_bps,
+    )
 
 
 def interface_filter(settings: Settings) -> InterfaceFilter:

@@ -62,16 +62,22 @@ CUT = Faults(loss_percent=100)
 class Namespace:
     """One network, with an address of each family asked for."""
 
-    def __init__(self, number: int, families: tuple[Family, ...]) -> None:
-        self.ipv4 = IPv4Address(f"198.18.0.{number}") if 4 in families else None
-        self.ipv6 = IPv6Address(f"fd00::{number}") if 6 in families else None
-        self._handle = _new_namespace()
+    def __init__(
+        self, number: int, families: tuple[Family, ...], *, cable: int = 0, same: int | None = None
+    ) -> None:
+        self.ipv4 = IPv4Address(f"198.18.{cable}.{number}") if 4 in families else None
+        self.ipv6 = IPv6Address(f"fd00:{cable}::{number}") if 6 in families else None
+        self._handle = _new_namespace() if same is None else os.dup(same)
         self.path = f"/proc/{os.getpid()}/fd/{self._handle}"
 
     @property
     def address(self) -> str:
         """Its IPv4 address, or else its IPv6 one."""
         return str(self.ipv4 or self.ipv6)
+
+    def with_another_end(self, families: tuple[Family, ...], *, cable: int) -> "Namespace":
+        """Give the same network, as one end of another cable."""
+        return Namespace(1, families, cable=cable, same=self._handle)
 
     def close(self) -> None:
         """Let it go as soon as no process uses it."""
@@ -103,9 +109,16 @@ class Namespace:
 class Network:
     """Both ends and the cable. Made by `network`."""
 
-    def __init__(self, families: tuple[Family, ...]) -> None:
-        self.device = Namespace(1, families)
-        self.viewer = Namespace(2, families)
+    def __init__(
+        self, families: tuple[Family, ...], *, device: Namespace | None = None, cable: int = 0
+    ) -> None:
+        if device is None:
+            self.device = Namespace(1, families, cable=cable)
+        else:
+            self.device = device.with_another_end(families, cable=cable)
+        self.viewer = Namespace(2, families, cable=cable)
+        self._link = f"{_LINK}{cable}" if cable else _LINK
+        self._is_first = device is None
 
     @asynccontextmanager
     async def faulty(
@@ -117,6 +130,10 @@ class Network:
             yield
         finally:
             await self._set(down=NO_FAULTS, up=NO_FAULTS)
+
+    async def change(self, *, down: Faults = NO_FAULTS, up: Faults = NO_FAULTS) -> None:
+        """Have other faults, for the rest of the block that has some."""
+        await self._set(down=down, up=up)
 
     async def dropped(self) -> tuple[int, int]:
         """Count the UDP packets lost at random since the faults were set, down and up."""
@@ -130,7 +147,7 @@ class Network:
         ways = ((down, self.device, self.viewer), (up, self.viewer, self.device))
         for faults, sending, receiving in ways:
             await run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
-            for command in _shaping(faults):
+            for command in _shaping(self._link, faults):
                 await run(sending.command(*command))
 
     async def connect(self) -> None:
@@ -140,23 +157,28 @@ class Network:
             NoNetwork: it cannot be laid, or its faults not be set.
         """
         device, viewer = self.device, self.viewer
-        peer = ("peer", "name", _LINK, "netns", viewer.path)
-        await run(device.command("ip", "link", "add", _LINK, "type", "veth", *peer))
-        for end in (device, viewer):
-            await run(end.command("ip", "-batch", "-"), text=_addressing(end))
+        peer = ("peer", "name", self._link, "netns", viewer.path)
+        await run(device.command("ip", "link", "add", self._link, "type", "veth", *peer))
+        for end, is_first in ((device, self._is_first), (viewer, True)):
+            lines = _addressing(end, self._link, is_first=is_first)
+            await run(end.command("ip", "-batch", "-"), text=lines)
         # Tried once, so that a machine without them is noticed here.
         async with self.faulty(down=Faults(loss_percent=1, rate_bps=10**9)):
             pass
 
 
 @asynccontextmanager
-async def network(families: tuple[Family, ...] = (4, 6)) -> AsyncIterator[Network]:
+async def network(
+    families: tuple[Family, ...] = (4, 6), *, device: Namespace | None = None, cable: int = 0
+) -> AsyncIterator[Network]:
     """Hold two joined networks without faults.
+
+    `device` joins a further viewer's network, by a `cable` of another number, to one that there is.
 
     Raises:
         NoNetwork: this machine lacks rights or tools (Debian packages iproute2, nftables).
     """
-    built = Network(families)
+    built = Network(families, device=device, cable=cable)
     try:
         await built.connect()
         yield built
@@ -165,19 +187,21 @@ async def network(families: tuple[Family, ...] = (4, 6)) -> AsyncIterator[Networ
         built.viewer.close()
 
 
-def _addressing(end: Namespace) -> str:
-    """Write what `ip -batch` does to one end."""
+def _addressing(end: Namespace, link: str, *, is_first: bool) -> str:
+    """Write what `ip -batch` does to one end; by its first cable a network reaches all else."""
     lines = [
         "link set lo up",
         # Cut into packets before they travel, as a real network card does, so that each is lost
         # by itself.
-        f"link set {_LINK} up gso_max_segs 1",
+        f"link set {link} up gso_max_segs 1",
     ]
     # WebRTC finds its own address by the default route.
     if end.ipv4 is not None:
-        lines += [f"addr add {end.ipv4}/24 dev {_LINK}", f"route add 0.0.0.0/0 dev {_LINK}"]
+        lines += [f"addr add {end.ipv4}/24 dev {link}"]
+        lines += [f"route add 0.0.0.0/0 dev {link}"] if is_first else []
     if end.ipv6 is not None:
-        lines += [f"addr add {end.ipv6}/64 dev {_LINK} nodad", f"route add ::/0 dev {_LINK}"]
+        lines += [f"addr add {end.ipv6}/64 dev {link} nodad"]
+        lines += [f"route add ::/0 dev {link}"] if is_first else []
     return "\n".join(lines) + "\n"
 
 
@@ -189,8 +213,8 @@ def _loss(percent: float) -> str:
     return _LOSS.format(rule=_LOSS_RULE.format(chance=chance))
 
 
-def _shaping(faults: Faults) -> list[list[str]]:
-    root = ["dev", _LINK, "root"]
+def _shaping(link: str, faults: Faults) -> list[list[str]]:
+    root = ["dev", link, "root"]
     if faults.rate_bps is None:
         # Every link has a queue of some kind: this is the one it started with.
         return [["tc", "qdisc", "replace", *root, "noqueue"]]

@@ -20,7 +20,7 @@ import structlog
 
 from camagent.errors import CameraError, RestartNeeded
 from camagent.media.capture_state import NEXT, CaptureState
-from camagent.media.frame import Encoding, VideoSource
+from camagent.media.frame import Encoding, RungRate, VideoSource
 from camagent.media.hub import VideoHub
 from camagent.media.low_rung import LowRung
 from camagent.media.opening import Opening
@@ -77,7 +77,7 @@ class Capture:
         self._on_change = on_change
         self._state = CaptureState.IDLE
         self._error: CameraError | None = None
-        self._bitrate_bps: int | None = None
+        self._rate: RungRate | None = None
         self._opening: Opening | None = None
         self._encoding: Encoding | None = None
         self._trouble = Trouble()
@@ -117,11 +117,11 @@ class Capture:
             return None
         return asyncio.get_running_loop().time() - self._opening.newest_at_s
 
-    def set_bitrate(self, bitrate_bps: int) -> None:
-        """Encode at `bitrate_bps` from now on, also after the camera was closed and opened."""
-        self._bitrate_bps = bitrate_bps
+    def set_rate(self, rate: RungRate) -> None:
+        """Encode at `rate` from now on, also after the camera was closed and opened."""
+        self._rate = rate
         if self._encoding is not None:
-            self._encoding.set_bitrate(bitrate_bps)
+            rate.apply_to(self._encoding)
 
     def bar(self, *, is_barred: bool) -> None:
         """Keep the camera closed, whoever watches and without lingering, until told otherwise."""
@@ -209,8 +209,8 @@ class Capture:
         try:
             encoding = await opening.opened(deadline_s=self._open_deadline_s)
             self._opening, self._encoding = opening, encoding
-            if self._bitrate_bps is not None:
-                encoding.set_bitrate(self._bitrate_bps)
+            if self._rate is not None:
+                self._rate.apply_to(encoding)
             yield opening
         except asyncio.CancelledError:
             is_cancelled = True

@@ -18,7 +18,9 @@ from av.video.frame import PictureType
 
 from camagent.errors import CameraError
 from camagent.media.frame import MICROSECONDS, EncodedFrame, Publish
+from camagent.media.thinning import Thinning
 from camagent.media.threads import thread_running
+from camagent.media.trimming import Trim
 
 # ITU-T H.264, table A-1: level, macroblocks per picture, macroblocks per second. No level below
 # 3.1, which is what browsers offer.
@@ -36,6 +38,7 @@ _NAL_START = b"\x00\x00\x01"
 _LOW_HEIGHT_PX = 400
 _LOW_SHARE = 5
 _LEAST_BITRATE_BPS = 100_000
+_WORTH_A_CHANGE = 0.01
 
 
 def nothing() -> None:
@@ -118,6 +121,8 @@ class H264Encoder:
         self._is_stopping = False
         self._bitrate_bps = options.bitrate_bps
         self._newest_pts_us = -1
+        self._pace = Thinning()
+        self._trim = Trim()
         self.pictures_dropped = 0
 
     @contextmanager
@@ -141,6 +146,9 @@ class H264Encoder:
             done: called once, from any thread, when the picture is read or dropped; never raises.
         """
         with self._news:
+            if not self._is_keyframe_wanted and not self._pace.takes(captured_at_us):
+                done()
+                return
             dropped, self._waiting = self._waiting, _Picture(picture, captured_at_us, done)
             if self._is_stopping:
                 dropped, self._waiting = self._waiting, None
@@ -158,6 +166,10 @@ class H264Encoder:
         """Aim at `bitrate_bps`, at most the one in the options, from the next picture on."""
         self._bitrate_bps = min(bitrate_bps, self._highest_bps)
 
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        """Leave out pictures, evenly, so that no more than so many per second are encoded."""
+        self._pace.set_rate(frames_per_second)
+
     def _run(self) -> None:
         while (waiting := self._next_picture()) is not None:
             try:
@@ -172,13 +184,16 @@ class H264Encoder:
             wanted, self._is_keyframe_wanted = self._is_keyframe_wanted, False
         # Set on every picture: one from a decoder has a type of its own, which x264 would obey.
         picture.pict_type = PictureType.I if wanted else PictureType.NONE
-        if self._codec.bit_rate != self._bitrate_bps:
-            self._codec.bit_rate = self._bitrate_bps
+        meant_bps = self._bitrate_bps
+        asked_bps = min(self._highest_bps, self._trim.asked_bps(meant_bps))
+        if abs((self._codec.bit_rate or 0) - asked_bps) > _WORTH_A_CHANGE * asked_bps:
+            self._codec.bit_rate = asked_bps
         for packet in self._codec.encode(picture):
             assert packet.pts is not None, "the encoder got one"
             data = bytes(packet)
             if packet.is_keyframe:
                 data = _without_user_data(data)
+            self._trim.note(size_bytes=len(data), pts_us=packet.pts, meant_bps=meant_bps)
             self._publish(EncodedFrame(data, packet.pts, packet.is_keyframe))
 
     def _next_picture(self) -> "_Picture | None":
@@ -237,6 +252,8 @@ def _open_codec(options: EncoderOptions) -> VideoCodecContext:
         # A quarter of a second bounds the burst that a keyframe is.
         "maxrate": str(options.bitrate_bps),
         "bufsize": str(options.bitrate_bps // 4),
+        # A keyframe is no better than what follows: on a slow link all waits for it.
+        "x264-params": "ipratio=0.8",
     }
     try:
         codec.open()

@@ -59,6 +59,22 @@ class Encoding(Protocol):
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Aim at `bitrate_bps` from the next pictures on, without a new keyframe."""
 
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        """Encode about so many pictures per second, at most all there are; the rest is left out."""
+
+
+@dataclass(frozen=True)
+class RungRate:
+    """How much of a rung is encoded."""
+
+    bitrate_bps: int
+    frames_per_second: int
+
+    def apply_to(self, encoding: Encoding) -> None:
+        """Let `encoding` have this rate."""
+        encoding.set_bitrate(self.bitrate_bps)
+        encoding.set_frame_rate(self.frames_per_second)
+
 
 class Stream(Protocol):
     """An open source. Its methods may block for seconds: one thread calls them, one at a time."""

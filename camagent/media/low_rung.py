@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from camagent.errors import CameraError, RestartNeeded
-from camagent.media.frame import Encoding
+from camagent.media.frame import Encoding, RungRate
 from camagent.media.hub import VideoHub
 from camagent.media.opening import Opening
 
@@ -26,14 +26,14 @@ class LowRung:
         self.hub = VideoHub(self._force_keyframe, on_change=on_wish)
         self.problem: str | None = None
         self._encoding: Encoding | None = None
-        self._bitrate_bps: int | None = None
+        self._rate: RungRate | None = None
         self._failed_for = 0
 
-    def set_bitrate(self, bitrate_bps: int) -> None:
-        """Encode at `bitrate_bps` from now on, also when it starts again."""
-        self._bitrate_bps = bitrate_bps
+    def set_rate(self, rate: RungRate) -> None:
+        """Encode at `rate` from now on, also when it starts again."""
+        self._rate = rate
         if self._encoding is not None:
-            self._encoding.set_bitrate(bitrate_bps)
+            rate.apply_to(self._encoding)
 
     async def adapt(self, opening: Opening, *, deadline_s: float) -> None:
         """Start or stop it as its subscribers want it.
@@ -66,8 +66,8 @@ class LowRung:
         encoding = await opening.start_low_rung(self.hub, deadline_s=deadline_s)
         self._encoding, self.problem = encoding, None
         self.hub.begin(keeps_group=False)
-        if self._bitrate_bps is not None:
-            encoding.set_bitrate(self._bitrate_bps)
+        if self._rate is not None:
+            self._rate.apply_to(encoding)
 
     def _force_keyframe(self) -> None:
         if self._encoding is not None:

@@ -87,6 +87,9 @@ class PassedThrough:
     def set_bitrate(self, bitrate_bps: int) -> None:
         """Nothing: the rate is the camera's."""
 
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        """Nothing: so is this one."""
+
     @contextmanager
     def low_rung(self, _publish: Publish) -> Iterator[Encoding]:
         """Refuse.

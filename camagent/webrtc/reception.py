@@ -8,7 +8,7 @@ PAUSE_AFTER_S = 5.0
 END_AFTER_S = 15.0
 
 _LONGEST_HABIT = 0.8
-_MOST_SENDER_REPORTS = 8
+_MOST_SENDER_REPORTS = 32
 _FRACTIONS = 256
 _DELAY_UNITS_PER_S = 65_536
 _ROUND_TRIP_WEIGHT = 0.15
@@ -38,15 +38,19 @@ class Report:
     Attributes:
         fraction_lost: of the packets since the report before, 0 to 1.
         packets_lost: since the start; duplicates count against it.
+        highest_sequence: of the packets that came, counted on beyond 16 bits.
         jitter_s: of the packets' arrival.
         round_trip_s: smoothed; None until it is known.
+        latest_round_trip_s: as this report is the first to tell; None if it tells nothing new.
         at_s: when it came, by the monotonic clock.
     """
 
     fraction_lost: float
     packets_lost: int
+    highest_sequence: int
     jitter_s: float
     round_trip_s: float | None
+    latest_round_trip_s: float | None
     at_s: float
 
 
@@ -57,6 +61,7 @@ class Reception:
         self.patience = patience
         self._now_s = now_s
         self._sender_reports: deque[tuple[int, float]] = deque(maxlen=_MOST_SENDER_REPORTS)
+        self._answered: int | None = None
         self._round_trip_s: float | None = None
         self._unanswered_since_s: float | None = None
         self._longest_silence_s = 0.0
@@ -77,18 +82,30 @@ class Reception:
         self._unanswered_since_s = None
 
     def note_report(
-        self, *, fraction_lost: int, packets_lost: int, jitter: int, lsr: int, dlsr: int
+        self,
+        *,
+        fraction_lost: int,
+        packets_lost: int,
+        highest_sequence: int,
+        jitter: int,
+        lsr: int,
+        dlsr: int,
     ) -> None:
         """Take a report block, its fields as they stand in it."""
         now_s = self._now_s()
+        latest_s = None
         for number, sent_at_s in self._sender_reports:
-            if number == lsr and lsr:
-                self._note_round_trip(now_s - sent_at_s - dlsr / _DELAY_UNITS_PER_S)
+            took_s = now_s - sent_at_s - dlsr / _DELAY_UNITS_PER_S
+            if number == lsr != self._answered and lsr and took_s >= 0:
+                latest_s, self._answered = took_s, lsr
+                self._note_round_trip(took_s)
         self.newest = Report(
             fraction_lost=fraction_lost / _FRACTIONS,
             packets_lost=packets_lost,
+            highest_sequence=highest_sequence,
             jitter_s=jitter / _CLOCK_HZ,
             round_trip_s=self._round_trip_s,
+            latest_round_trip_s=latest_s,
             at_s=now_s,
         )
 
@@ -113,8 +130,6 @@ class Reception:
         return self.silent_for_s > self.patience.end_after_s
 
     def _note_round_trip(self, round_trip_s: float) -> None:
-        if round_trip_s < 0:
-            return
         before_s = self._round_trip_s
         if before_s is None:
             self._round_trip_s = round_trip_s

@@ -24,6 +24,7 @@ from camagent.signaling.messages import (
     WatchEnded,
     WatchEndReason,
 )
+from camagent.webrtc.conductor import Conductor
 from camagent.webrtc.peer import PeerOptions, warm_up
 from camagent.webrtc.senders import choose_sender
 from camagent.webrtc.sending import Tally
@@ -84,6 +85,7 @@ class SessionRegistry:
         self,
         *,
         camera: Camera,
+        conductor: Conductor,
         max_viewers: int,
         options: PeerOptions,
         limits: SessionLimits,
@@ -91,6 +93,7 @@ class SessionRegistry:
         on_change: Callable[[], None],
     ) -> None:
         self._camera = camera
+        self._conductor = conductor
         self._max_viewers = max_viewers
         self._options = options
         self._new_sender = choose_sender()
@@ -130,8 +133,8 @@ class SessionRegistry:
     async def run(self) -> NoReturn:
         """Own the task of every session until cancelled."""
         async with asyncio.TaskGroup() as self._tasks:
-            await warm_up(self._new_sender(self._camera.hub))
-            await asyncio.Event().wait()
+            await warm_up(self._new_sender())
+            await self._conductor.run()
         raise AssertionError("waits for ever")
 
     def open(self, request: DeviceWatchRequest.Payload) -> None:
@@ -155,7 +158,8 @@ class SessionRegistry:
             options=self._options,
             limits=self._limits,
             camera=self._camera,
-            sender=self._new_sender(self._camera.hub),
+            sender=self._new_sender(),
+            serve_frames=self._conductor.served,
             send=self.send,
         )
         entry = _Entry(session, request.user_id, self._link_number)
@@ -254,6 +258,9 @@ def _log_end(session: Session, outcome: BaseException) -> None:
         keyframes=tally.keyframes,
         frames_dropped=tally.frames_dropped,
         bytes=tally.payload_bytes,
+        rung=tally.rung,
+        rate_bps=tally.rate_bps,
+        rate_why=tally.rate_why,
         packets_resent=tally.packets_resent,
         packets_lost=None if report is None else report.packets_lost,
         round_trip_ms=_milliseconds(None if report is None else report.round_trip_s),

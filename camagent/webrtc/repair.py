@@ -1,10 +1,12 @@
 """Sends one viewer again what it lost, as a stream of its own (RFC 4588)."""
 
+import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import Callable, Sequence
 
-from camagent.webrtc.layout import HeaderPlan, lay_out
+from camagent.webrtc.layout import MOST_PACKETS_AT_ONCE, HeaderPlan, Run, lay_out
 from camagent.webrtc.outgoing import Outgoing
 from camagent.webrtc.packing import Packing
 from camagent.webrtc.retransmission import Resend, Retransmissions, SentFrame
@@ -56,6 +58,25 @@ class Repair:
                 # They are asked for again, or the picture is.
                 return
 
+    def pad(self, sent: SentFrame, size_bytes: int) -> None:
+        """Send packets of this frame once more, over and over, until they are so many bytes.
+
+        The viewer drops what it has already, but it counts in its estimate of the bandwidth.
+        """
+        packed = self._packing.find(sent.number)
+        if self._plan is None or packed is None or size_bytes <= 0:
+            return
+        payloads: list[bytes] = []
+        for index in itertools.cycle(range(len(packed.payloads))):
+            payloads.append((sent.first + index & _16_BITS).to_bytes(2) + packed.payloads[index])
+            size_bytes -= len(payloads[-1])
+            if size_bytes <= 0 or len(payloads) == MOST_PACKETS_AT_ONCE:
+                break
+        for run in lay_out(payloads, self._plan, sent_at_s=time.time(), marked=None):
+            with contextlib.suppress(WireFull, OSError, ValueError):
+                self._send(run, timestamp=sent.timestamp)
+                self._tally.padding_bytes += len(run.data)
+
     def _resend(self, resend: Resend, plan: HeaderPlan) -> None:
         packed = self._packing.find(resend.sent.number)
         if packed is None:
@@ -69,9 +90,10 @@ class Repair:
         is_last = resend.indices[-1] == len(packed.payloads) - 1
         marked = len(payloads) - 1 if is_last else None
         for run in lay_out(payloads, plan, sent_at_s=time.time(), marked=marked):
-            number, self._next = self._next, self._next + len(run.places)
             self._retransmissions.note_resent(len(run.data))
-            self._outgoing.resend(
-                run, sequence_number=number & _16_BITS, timestamp=resend.sent.timestamp
-            )
+            self._send(run, timestamp=resend.sent.timestamp)
             self._tally.packets_resent += len(run.places)
+
+    def _send(self, run: Run, *, timestamp: int) -> None:
+        number, self._next = self._next, self._next + len(run.places)
+        self._outgoing.resend(run, sequence_number=number & _16_BITS, timestamp=timestamp)

@@ -12,8 +12,6 @@ import asyncio
 import random
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
 from typing import NoReturn
 
 import structlog
@@ -24,7 +22,8 @@ from aiortc.stats import RTCStatsReport
 
 from camagent.errors import ViewerLost
 from camagent.media.frame import EncodedFrame
-from camagent.webrtc.layout import MOST_PACKETS_AT_ONCE, Run, padding_packet
+from camagent.webrtc.bursts import Bursts
+from camagent.webrtc.layout import padding_packet
 from camagent.webrtc.negotiated import Negotiated, negotiated, srtp_tag_bytes
 from camagent.webrtc.outgoing import Outgoing
 from camagent.webrtc.packing import PackedFrame, Packing
@@ -39,14 +38,14 @@ from camagent.webrtc.rtcp import (
     read_feedback,
     sender_report,
 )
-from camagent.webrtc.sending import Tally
+from camagent.webrtc.sending import Followers, Tally
 from camagent.webrtc.statistics import statistics
 from camagent.webrtc.wire import WireFull
 
 log = structlog.get_logger(__name__)
 
-_BETWEEN_BURSTS_S = 0.001
-_REPORT_INTERVAL_S = 0.5, 1.5
+_REPORT_INTERVAL_S = 0.15, 0.3
+_LEAST_STEP_US = 1_000
 _16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
 
 
@@ -55,37 +54,37 @@ class VideoSender:
 
     Args:
         packing: where all viewers of the rung have their frames packetized.
-        request_keyframe: asks the hub, which merges and spaces such requests.
         patience: with a viewer that does not report.
     """
 
-    def __init__(
-        self, packing: Packing, request_keyframe: Callable[[], None], patience: Patience = PATIENCE
-    ) -> None:
+    def __init__(self, packing: Packing, patience: Patience = PATIENCE) -> None:
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
-        self.bandwidth_bps: int | None = None
+        self.padding_per_frame_bytes = 0
         self._packing = packing
-        self._request_keyframe = request_keyframe
+        self._followers = Followers()
+        self._newest_pts_us = -1
         self._reception = Reception(now_s=time.monotonic, patience=patience)
         self._needs_keyframe = True
         self._is_paused = False
         self._rtc: RTCRtpSender | None = None
         self._outgoing: Outgoing | None = None
+        self._bursts: Bursts | None = None
         self._repair: Repair | None = None
         self._agreed: Negotiated | None = None
         self._playout_delay_id: int | None = None
         # In the lower half, so that none of the first packets lost makes libsrtp count a wrap.
         self._next = secrets.randbelow(1 << 15)
         self._timestamp_origin = secrets.randbits(32)
-        self._unsent: deque[tuple[Run, int]] = deque()
-        self._unsent_timestamp = 0
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def report(self) -> Report | None:
         """What the viewer reported last."""
         return self._reception.newest
+
+    def follow(self, followers: Followers) -> None:
+        """Tell `followers` from now on what the viewer says."""
+        self._followers = followers
 
     def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
         """Add the video to a new peer connection, to be sent only."""
@@ -104,7 +103,6 @@ class VideoSender:
 
     def take(self, frame: EncodedFrame) -> None:
         """Send `frame`, or drop it: before a keyframe, to a viewer that is silent, on a full socket."""
-        self._send_unsent(is_all=True)
         self._needs_keyframe = self._needs_keyframe and not frame.is_keyframe
         if self._outgoing is None or self._is_paused:
             self._needs_keyframe = True
@@ -112,21 +110,25 @@ class VideoSender:
             self.tally.frames_dropped += 1
             return
         assert self._agreed is not None, "known since the outgoing side is"
+        assert self._bursts is not None, "made with the outgoing side"
         assert self._repair is not None, "made with the outgoing side"
         packed = self._packing.pack(frame)
-        timestamp = self._timestamp_of(frame.pts_us)
+        # Rungs are encoded side by side: after a change the same picture, or one before it, comes
+        # again, and two frames with one timestamp would be one to the viewer.
+        self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + _LEAST_STEP_US)
+        timestamp = self._timestamp_of(self._newest_pts_us)
         sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
-        for run in packed.laid_out(self._agreed.media):
-            self._unsent.append((run, self._next & _16_BITS))
-            self._next += len(run.places)
-        self._unsent_timestamp = timestamp
+        self._next += sent.packets
         self._reception.note_sent()
         self._repair.note_sent(sent, size_bytes=packed.payload_bytes)
-        self._send_unsent(is_all=False)
+        self._bursts.send(
+            packed.laid_out(self._agreed.media), first=sent.first, timestamp=timestamp
+        )
+        self._repair.pad(sent, self.padding_per_frame_bytes)
         self._count(packed)
 
     async def run(self) -> NoReturn:
-        """Report to the viewer about once a second, and see that it reports to us.
+        """Report to the viewer, whose answers tell of queues, and see that it reports to us.
 
         Raises:
             ViewerLost: it has not reported for long though media went out to it.
@@ -144,12 +146,14 @@ class VideoSender:
 
     def stop(self) -> None:
         """Send nothing more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._unsent.clear()
+        if self._bursts is not None:
+            self._bursts.stop()
         if self._outgoing is not None:
             self._outgoing.close()
             self._outgoing = None
+
+    def _request_keyframe(self) -> None:
+        self._followers.request_keyframe()
 
     async def _start(self, parameters: RTCRtpSendParameters) -> None:
         """Begin: aiortc calls this once the transport is connected."""
@@ -164,6 +168,7 @@ class VideoSender:
         )
         ssrc, rtx_ssrc = rtc._ssrc, rtc._rtx_ssrc  # noqa: SLF001 - contract test
         self._outgoing = Outgoing(transport, self._packing.scratch, ssrc=ssrc, rtx_ssrc=rtx_ssrc)
+        self._bursts = Bursts(self._outgoing, on_loss=self._start_again)
         self._repair = Repair(
             self._packing,
             self._outgoing,
@@ -201,45 +206,23 @@ class VideoSender:
             self._reception.note_report(
                 fraction_lost=block.fraction_lost,
                 packets_lost=block.packets_lost,
+                highest_sequence=block.highest_sequence,
                 jitter=block.jitter,
                 lsr=block.lsr,
                 dlsr=block.dlsr,
             )
+        if feedback.reports and self.report is not None:
+            self._followers.take_report(self.report)
         if feedback.bandwidth_bps is not None:
-            self.bandwidth_bps = feedback.bandwidth_bps
+            self._followers.take_estimate(feedback.bandwidth_bps)
         if feedback.asks_keyframe:
             self.tally.keyframes_asked += 1
             self._request_keyframe()
         if feedback.lost and self._repair is not None:
             self._repair.answer(feedback.lost)
 
-    def _send_unsent(self, *, is_all: bool) -> None:
-        """Send what is left of a frame: all, or a burst, with the rest a little later."""
-        burst = 0
-        while self._unsent and self._outgoing is not None:
-            run, sequence_number = self._unsent[0]
-            burst += len(run.places)
-            if burst > MOST_PACKETS_AT_ONCE and burst > len(run.places) and not is_all:
-                self._timer = asyncio.get_running_loop().call_later(_BETWEEN_BURSTS_S, self._go_on)
-                return
-            self._unsent.popleft()
-            try:
-                self._outgoing.send(
-                    run, sequence_number=sequence_number, timestamp=self._unsent_timestamp
-                )
-            except (WireFull, OSError) as error:
-                self._start_again(error)
-            except ValueError as error:
-                log.warning("sender.cannot_encrypt", cause=str(error))
-                self._start_again(error)
-
-    def _go_on(self) -> None:
-        self._send_unsent(is_all=False)
-
-    def _start_again(self, error: Exception) -> None:
-        """Give up this frame and all that refer to it."""
-        log.debug("sender.frame_lost", cause=repr(error))
-        self._unsent.clear()
+    def _start_again(self) -> None:
+        """Go on with a keyframe: what comes before it refers to what is lost."""
         self._needs_keyframe = True
         self._request_keyframe()
 

@@ -12,7 +12,6 @@ from aiortc import (
     RTCRtpSender,
 )
 
-from camagent.media.hub import VideoHub
 from camagent.webrtc.packing import Packing
 from camagent.webrtc.sender import VideoSender
 from camagent.webrtc.sending import Sender
@@ -21,7 +20,7 @@ from camagent.webrtc.stock import StockSender
 
 log = structlog.get_logger(__name__)
 
-NewSender = Callable[[VideoHub], Sender]
+NewSender = Callable[[], Sender]
 
 _NAMES: dict[type, tuple[str, ...]] = {
     Connection: ("_nominated",),
@@ -44,9 +43,9 @@ def choose_sender() -> NewSender:
     problem = native_problem()
     if problem is None:
         packing = Packing()
-        return lambda hub: VideoSender(packing, hub.request_keyframe)
+        return lambda: VideoSender(packing)
     log.warning("sender.stock", problem=problem, note="viewers cost several times as much")
-    return lambda hub: StockSender(hub.request_keyframe)
+    return StockSender
 
 
 def native_problem() -> str | None:

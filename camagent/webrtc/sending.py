@@ -1,6 +1,7 @@
 """What a session needs of whatever sends its video, and how that counts what it sent."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -19,7 +20,10 @@ class Tally:
         frames_dropped: kept from the viewer, who waits for a keyframe.
         packets, payload_bytes: RTP as sender reports count it, retransmissions apart.
         packets_resent: retransmissions.
+        padding_bytes: what went out once more, to learn whether the way takes it.
         keyframes_asked: PLI and FIR (RFC 4585, RFC 5104) that came.
+        rung: which one it was, last: main, low, or the low one's stills.
+        rate_bps, rate_why: what its way was believed to take, last, and what had told so.
     """
 
     frames: int = 0
@@ -29,7 +33,30 @@ class Tally:
     packets: int = 0
     payload_bytes: int = 0
     packets_resent: int = 0
+    padding_bytes: int = 0
     keyframes_asked: int = 0
+    rung: str = "main"
+    rate_bps: int = 0
+    rate_why: str = ""
+
+
+def _nothing(*_news: object) -> None:
+    """Nobody follows."""
+
+
+@dataclass(frozen=True)
+class Followers:
+    """Who hears what a viewer says, at once; none of them raises.
+
+    Attributes:
+        request_keyframe: the viewer cannot go on without one.
+        take_report: a receiver report came.
+        take_estimate: the viewer told the most that it can receive, in bits per second (REMB).
+    """
+
+    request_keyframe: Callable[[], None] = _nothing
+    take_report: Callable[[Report], None] = _nothing
+    take_estimate: Callable[[int], None] = _nothing
 
 
 class Sender(Protocol):
@@ -37,14 +64,15 @@ class Sender(Protocol):
 
     tally: Tally
     first_frame_sent: asyncio.Event
+    padding_per_frame_bytes: int
+    """How much of each frame to send once more, and again, to learn whether the way takes it."""
+
+    def follow(self, followers: Followers) -> None:
+        """Tell `followers` from now on, and nobody else."""
 
     @property
     def report(self) -> Report | None:
         """What the viewer reported last."""
-
-    @property
-    def bandwidth_bps(self) -> int | None:
-        """The most that the viewer can receive, as it estimated last (goog-remb)."""
 
     def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
         """Add the video to a new peer connection, to be sent only."""

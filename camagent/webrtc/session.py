@@ -17,7 +17,6 @@ from camagent.errors import (
     SessionError,
     SessionTooLong,
 )
-from camagent.media.hub import VideoHub
 from camagent.signaling.messages import (
     Answer,
     FromDevice,
@@ -45,10 +44,6 @@ _ORDER = tuple(SessionState)
 class Camera(Protocol):
     """What a session needs of the camera."""
 
-    @property
-    def hub(self) -> VideoHub:
-        """Where its frames come out."""
-
     def watched(self) -> AbstractContextManager[None]:
         """Keep it running while the block runs."""
 
@@ -68,7 +63,8 @@ class SessionLimits:
 class Session:
     """One viewer and its peer connection. `run` is its whole life; the rest may be called any time.
 
-    `sender` sends its video, and is this session's alone; `send` takes messages for the viewer.
+    `sender` sends its video, and is this session's alone; in `serve_frames` it gets the frames.
+    `send` takes messages for the viewer.
     """
 
     def __init__(
@@ -80,6 +76,7 @@ class Session:
         limits: SessionLimits,
         camera: Camera,
         sender: Sender,
+        serve_frames: Callable[[Sender], AbstractContextManager[None]],
         send: Callable[[FromDevice], None],
     ) -> None:
         self.session_id = session_id
@@ -89,6 +86,7 @@ class Session:
         self._options = options
         self._limits = limits
         self._camera = camera
+        self._serve_frames = serve_frames
         self._send = send
         self._state = SessionState.REQUESTED
         self._offer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -202,8 +200,8 @@ class Session:
         task = asyncio.current_task()
         assert task is not None, "a child of the session's task group"
         async with asyncio.TaskGroup() as names:
-            # Asked by hand: when its connection closes just then, aioice's wait for multicast DNS
-            # swallows our cancellation (Python 3.11: asyncio.wait_for), and nobody cancels twice.
+            # Asked by hand: aioice's waits can swallow our cancellation when the connection closes
+            # just then (Python 3.11: asyncio.wait_for), and nobody cancels twice.
             while not task.cancelling():
                 candidate = await self._candidates.get()
                 if candidate is not None and has_name(candidate):
@@ -216,7 +214,7 @@ class Session:
     async def _stream(self, peer: Peer) -> None:
         self._enter(SessionState.CONNECTED)
         self.ledger.pair_type = peer.pair_type()
-        with self._camera.hub.subscribed(self.sender):
+        with self._serve_frames(self.sender):
             try:
                 async with asyncio.timeout(self._limits.longest_s), asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._note_first_frame())

@@ -6,7 +6,6 @@ ignores keyframe requests on frames that are already encoded, so those are taken
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import structlog
@@ -17,7 +16,7 @@ from av import Packet
 
 from camagent.media.frame import MICROSECONDS, EncodedFrame
 from camagent.webrtc.rtcp import read_feedback
-from camagent.webrtc.sending import Tally
+from camagent.webrtc.sending import Followers, Tally
 
 log = structlog.get_logger(__name__)
 
@@ -30,15 +29,20 @@ class StockSender:
 
     report = None
 
-    def __init__(self, request_keyframe: Callable[[], None]) -> None:
+    def __init__(self) -> None:
+        # Never sent: aiortc sends again what was asked for, and nothing else.
+        self.padding_per_frame_bytes = 0
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
-        self.bandwidth_bps: int | None = None
-        self._request_keyframe = request_keyframe
+        self._followers = Followers()
         self._track = _Track(self)
         self._backlog: deque[EncodedFrame] = deque()
         self._more = asyncio.Event()
         self._needs_keyframe = True
+
+    def follow(self, followers: Followers) -> None:
+        """Tell `followers` from now on what the viewer says; of reports this knows nothing."""
+        self._followers = followers
 
     def add_to(self, connection: RTCPeerConnection) -> RTCRtpTransceiver:
         """Add the video to a new peer connection, to be sent only."""
@@ -104,17 +108,17 @@ class StockSender:
         if feedback is None:
             return
         if feedback.bandwidth_bps is not None:
-            self.bandwidth_bps = feedback.bandwidth_bps
+            self._followers.take_estimate(feedback.bandwidth_bps)
         if feedback.asks_keyframe:
             self.tally.keyframes_asked += 1
-            self._request_keyframe()
+            self._followers.request_keyframe()
 
     def _start_again(self) -> None:
         self.tally.frames_dropped += len(self._backlog) + 1
         self._backlog.clear()
         self._needs_keyframe = True
         log.debug("sender.behind", frames=MOST_FRAMES_WAITING)
-        self._request_keyframe()
+        self._followers.request_keyframe()
 
 
 class _Track(MediaStreamTrack):

@@ -12,7 +12,7 @@ import pytest
 from camagent.errors import CameraError, CameraHung, RestartNeeded
 from camagent.media.capture import Capture
 from camagent.media.capture_state import CaptureState
-from camagent.media.frame import EncodedFrame, Encoding, Publish, Stream
+from camagent.media.frame import EncodedFrame, Encoding, Publish, RungRate, Stream
 from camagent.media.snapshot import take_snapshot
 from camagent.progress import Progress
 from tests.support import running, until
@@ -92,6 +92,9 @@ class Camera:
 
     def set_bitrate(self, bitrate_bps: int) -> None:
         self.bitrates_bps.append(bitrate_bps)
+
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        assert frames_per_second == 30
 
     def _make_frames(
         self, publish: Callable[[EncodedFrame], None], closing: threading.Event
@@ -201,12 +204,12 @@ async def test_subscribers_take_frames_on_the_loop(camera: Camera) -> None:
     """Frames cross from the camera's thread to the loop, in order; control goes back."""
     capture = Watched(camera)
     viewer = Viewer()
-    capture.set_bitrate(300_000)
+    capture.set_rate(RungRate(300_000, 30))
     async with running(capture.run()):
         with capture.watched(), capture.hub.subscribed(viewer):
             await until(lambda: len(viewer.frames) > 10)
             capture.hub.request_keyframe()
-            capture.set_bitrate(200_000)
+            capture.set_rate(RungRate(200_000, 30))
             await until(lambda: camera.keyframes_forced)
     times = [frame.pts_us for frame in viewer.frames]
     assert times == sorted(times)
@@ -216,7 +219,7 @@ async def test_subscribers_take_frames_on_the_loop(camera: Camera) -> None:
 async def test_the_bitrate_outlasts_an_opening(camera: Camera) -> None:
     """What was set last is set again when the camera opens anew."""
     capture = Watched(camera, linger_s=0)
-    capture.set_bitrate(123_000)
+    capture.set_rate(RungRate(123_000, 30))
     async with running(capture.run()):
         for _ in range(2):
             with capture.watched():
@@ -467,7 +470,7 @@ async def test_the_low_rung_runs_while_somebody_takes_it(camera: Camera) -> None
             assert camera.calls == []
             with capture.low.hub.subscribed(low_viewer), capture.low.hub.subscribed(Viewer()):
                 await until(lambda: low_viewer.frames)
-                capture.low.set_bitrate(100_000)
+                capture.low.set_rate(RungRate(100_000, 30))
             await until(lambda: camera.calls == ["low", "no low"])
             seen = len(viewer.frames)
             await until(lambda: len(viewer.frames) > seen)

@@ -1,7 +1,7 @@
 """A viewer that is Chromium, without page or relay: descriptions go by hand."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,8 @@ from playwright.async_api import BrowserContext, Page
 
 from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.sending import Sender
-from camagent.webrtc.session import Camera
-from tests.support import eventually
-from tests.webrtc.viewers import Served, served
+from tests.support import DEADLINE_S, eventually
+from tests.webrtc.viewers import CameraWithHub, Served, served
 
 # Its own addresses by name would ask for multicast DNS.
 FLAGS = ("--disable-features=WebRtcHideLocalIpsWithMdns",)
@@ -104,16 +103,25 @@ class Watched(Served):
 @asynccontextmanager
 async def watched(
     browser: BrowserContext,
-    camera: Camera,
+    camera: CameraWithHub,
     *,
     sender: Sender | None = None,
+    serve_frames: Callable[[Sender], AbstractContextManager[None]] | None = None,
     options: PeerOptions | None = None,
+    deadline_s: float = 2 * DEADLINE_S,
 ) -> AsyncIterator[Watched]:
     """Hold a session of `camera` with a new page of `browser`."""
     page = await browser.new_page()
     viewer = BrowserViewer(page)
     try:
-        async with served(viewer, camera, sender=sender, options=options) as one:
+        async with served(
+            viewer,
+            camera,
+            sender=sender,
+            serve_frames=serve_frames,
+            options=options,
+            deadline_s=deadline_s,
+        ) as one:
             yield Watched(one.session, one.answer, one.running, viewer)
     finally:
         await page.close()

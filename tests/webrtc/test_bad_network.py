@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -23,7 +24,7 @@ from tests.support import until
 from tests.webrtc.browser_viewer import watched
 from tests.webrtc.far_viewer import far_viewer
 from tests.webrtc.reel import options_of, recorded, showing
-from tests.webrtc.viewers import Served, camera, served, viewer
+from tests.webrtc.viewers import Served, camera, served, straight_from, viewer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -111,8 +112,8 @@ async def test_a_gap_is_followed_by_a_keyframe(
     """Where more is lost than is sent again, a keyframe is made at once, and the picture is back."""
     async with camera(source=SyntheticSource(HD)) as capture:
         clockwork = Clockwork(capture.hub.request_keyframe)
-        sender = VideoSender(Packing(), clockwork.request_keyframe)
-        async with watched(far_browser, capture, sender=sender) as one:
+        serve = partial(straight_from, capture, request_keyframe=clockwork.request_keyframe)
+        async with watched(far_browser, capture, serve_frames=serve) as one:
             await one.until_it_moves(20)
             with capture.hub.subscribed(clockwork):
                 await until(lambda: clockwork.keyframe_at_s)
@@ -127,7 +128,7 @@ async def test_a_gap_is_followed_by_a_keyframe(
 async def test_a_request_brings_a_keyframe(far_network: Network) -> None:
     """A viewer's PLI is followed by a keyframe within 100 ms, as the median of three."""
     async with camera(source=SyntheticSource(HD)) as capture, viewer() as one:
-        sender = VideoSender(Packing(), capture.hub.request_keyframe)
+        sender = VideoSender(Packing())
         clockwork = Clockwork(capture.hub.request_keyframe)
         async with served(one, capture, sender=sender):
             await one.picture()
@@ -167,7 +168,7 @@ async def test_a_full_socket_drops_frames(
 ) -> None:
     """What the kernel does not take is dropped there and then; with room again, the picture is back."""
     async with showing(await recorded(HD, frames=30)) as reel:
-        sender = VideoSender(Packing(), reel.hub.request_keyframe)
+        sender = VideoSender(Packing())
         async with watched(far_browser, reel, sender=sender) as one:
             await one.until_it_moves()
             assert sender._outgoing is not None
@@ -214,7 +215,7 @@ async def test_a_killed_viewer_is_noticed(far_network: Network) -> None:
             showing(await recorded(options_of(320, 240), frames=30)) as reel,
             far_viewer(far_network.viewer) as victim,
         ):
-            sender = VideoSender(Packing(), reel.hub.request_keyframe, patience)
+            sender = VideoSender(Packing(), patience)
             async with served(victim, reel, sender=sender) as one:
                 assert await victim.picture() == [320, 240]
                 victim.process.kill()

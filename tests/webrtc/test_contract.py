@@ -59,7 +59,7 @@ class Noting(VideoSender):
 async def watching(**options: Any) -> AsyncIterator[tuple[Noting, Viewer, str]]:
     """Hold a viewer that has seen a picture; give its sender, itself and the answer it got."""
     async with camera() as capture, viewer() as one:
-        sender = Noting(Packing(), capture.hub.request_keyframe)
+        sender = Noting(Packing())
         async with served(one, capture, sender=sender, options=PeerOptions(**options)) as service:
             await one.picture()
             yield sender, one, service.answer
@@ -189,7 +189,7 @@ async def test_goodbye_is_said_while_it_can_be_heard() -> None:
 async def test_statistics_are_ours() -> None:
     """`getStats` of a peer connection asks the instance, and `_stats_id` names its transport."""
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    sender = VideoSender(Packing(), lambda: None)
+    sender = VideoSender(Packing())
     sender.tally.packets = 5
     sender.add_to(connection)
 
@@ -251,8 +251,7 @@ def test_every_private_name_is_in_here() -> None:
 async def test_with_the_pinned_libraries_our_sender_is_used() -> None:
     """Nothing stands against it."""
     assert native_problem() is None
-    async with camera() as capture:
-        assert isinstance(choose_sender()(capture.hub), VideoSender)
+    assert isinstance(choose_sender()(), VideoSender)
 
 
 async def test_a_name_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,8 +259,7 @@ async def test_a_name_that_is_gone_is_noticed(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(RTCDtlsTransport, "_unregister_rtp_sender")
 
     assert native_problem() == "RTCDtlsTransport has no _unregister_rtp_sender"
-    async with camera() as capture:
-        assert isinstance(choose_sender()(capture.hub), StockSender)
+    assert isinstance(choose_sender()(), StockSender)
 
 
 async def test_without_encryption_in_place_viewers_still_see(
@@ -271,7 +269,7 @@ async def test_without_encryption_in_place_viewers_still_see(
     monkeypatch.delattr(pylibsrtp._binding, "ffi")
 
     async with camera() as capture, viewer() as one:
-        sender = choose_sender()(capture.hub)
+        sender = choose_sender()()
         async with served(one, capture, sender=sender):
             assert isinstance(sender, StockSender)
             for _ in range(10):

@@ -5,7 +5,14 @@ import pytest
 from camagent.webrtc.reception import END_AFTER_S, PAUSE_AFTER_S, Reception
 from tests.webrtc.test_retransmission import Clock
 
-NO_REPORT = {"fraction_lost": 0, "packets_lost": 0, "jitter": 0, "lsr": 0, "dlsr": 0}
+NO_REPORT = {
+    "fraction_lost": 0,
+    "packets_lost": 0,
+    "highest_sequence": 0,
+    "jitter": 0,
+    "lsr": 0,
+    "dlsr": 0,
+}
 
 
 def test_a_report_is_read_in_units_of_people() -> None:
@@ -15,7 +22,12 @@ def test_a_report_is_read_in_units_of_people() -> None:
     reception.note_sender_report(4_711)
     clock.now_s += 0.25
     reception.note_report(
-        fraction_lost=64, packets_lost=12, jitter=900, lsr=4_711, dlsr=round(0.1 * 65_536)
+        fraction_lost=64,
+        packets_lost=12,
+        highest_sequence=99,
+        jitter=900,
+        lsr=4_711,
+        dlsr=round(0.1 * 65_536),
     )
     report = reception.newest
     assert report is not None

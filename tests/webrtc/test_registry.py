@@ -23,7 +23,7 @@ from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.registry import SessionRegistry
 from camagent.webrtc.session import SessionLimits
 from tests.support import running, until
-from tests.webrtc.viewers import Outbox, camera, viewer
+from tests.webrtc.viewers import Outbox, camera, conductor_of, viewer
 
 
 class House:
@@ -39,7 +39,10 @@ class House:
             "grace_s": 30.0,
         }
         self.registry = SessionRegistry(
-            camera=capture, on_change=self._count, **(settings | options)
+            camera=capture,
+            conductor=conductor_of(capture),
+            on_change=self._count,
+            **(settings | options),
         )
         self.registry.send = self.outbox.send
         self.router = Router(self.registry)

@@ -63,7 +63,7 @@ async def test_every_frame_is_decoded(
     ):
 
         async def join() -> Watched:
-            sender = VideoSender(packing, reel.hub.request_keyframe)
+            sender = VideoSender(packing)
             entering = watched(far_browser, reel, sender=sender, options=peer_options)
             return await stack.enter_async_context(entering)
 

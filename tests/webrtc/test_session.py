@@ -31,6 +31,7 @@ from tests.webrtc.viewers import (
     Outbox,
     camera,
     candidates_of,
+    conductor_of,
     outcome,
     viewer,
     without_candidates,
@@ -44,7 +45,8 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
         options=PeerOptions(),
         limits=SessionLimits(**limits),
         camera=capture,
-        sender=VideoSender(Packing(), capture.hub.request_keyframe),
+        sender=VideoSender(Packing()),
+        serve_frames=conductor_of(capture).served,
         send=outbox.send,
     )
 

@@ -6,6 +6,7 @@ import pytest
 from aiortc.mediastreams import MediaStreamError
 
 from camagent.media.frame import EncodedFrame
+from camagent.webrtc.sending import Followers
 from camagent.webrtc.stock import MOST_FRAMES_WAITING, StockSender
 
 FRAME_US = 33_333
@@ -27,7 +28,7 @@ def frame(number: int, *, is_keyframe: bool = False) -> EncodedFrame:
 
 async def test_a_viewer_starts_at_a_keyframe() -> None:
     """What comes before the first keyframe cannot be decoded and is not sent."""
-    sender = StockSender(Requests())
+    sender = StockSender()
     sender.take(frame(0))
     sender.take(frame(1, is_keyframe=True))
     sender.take(frame(2))
@@ -39,7 +40,7 @@ async def test_a_viewer_starts_at_a_keyframe() -> None:
 
 async def test_a_packet_carries_time_and_kind() -> None:
     """A packet has the frame's bytes, its time in microseconds, and whether it is a keyframe."""
-    sender = StockSender(Requests())
+    sender = StockSender()
     sender.take(frame(3, is_keyframe=True))
 
     packet = await sender.next_packet()
@@ -54,7 +55,8 @@ async def test_a_packet_carries_time_and_kind() -> None:
 async def test_a_viewer_far_behind_starts_again_at_a_keyframe() -> None:
     """Nothing is taken out of the middle of a group of pictures, and nobody waits."""
     requests = Requests()
-    sender = StockSender(requests)
+    sender = StockSender()
+    sender.follow(Followers(request_keyframe=requests))
     sender.take(frame(0, is_keyframe=True))
     for number in range(1, MOST_FRAMES_WAITING + 10):
         sender.take(frame(number))
@@ -67,7 +69,7 @@ async def test_a_viewer_far_behind_starts_again_at_a_keyframe() -> None:
 
 async def test_stopping_wakes_who_waits() -> None:
     """A sender that waits for the next frame hears of the end."""
-    sender = StockSender(Requests())
+    sender = StockSender()
     waiting = asyncio.ensure_future(sender.next_packet())
     await asyncio.sleep(0)
     sender.stop()

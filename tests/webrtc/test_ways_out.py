@@ -35,8 +35,8 @@ async def small_reel() -> AsyncIterator[Reel]:
         yield reel
 
 
-def new_sender(reel: Reel) -> VideoSender:
-    return VideoSender(Packing(), reel.hub.request_keyframe)
+def new_sender(_reel: Reel) -> VideoSender:
+    return VideoSender(Packing())
 
 
 async def decode(one: Viewer, pictures: int) -> None:

@@ -1,9 +1,10 @@
 """A viewer made of aiortc, and a camera made of the real test picture, for tests of sessions."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from aiortc import (
@@ -19,6 +20,7 @@ from av import VideoFrame
 
 from camagent.media.capture import Capture
 from camagent.media.encoder import EncoderOptions
+from camagent.media.hub import VideoHub
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
 from camagent.signaling.messages import (
@@ -28,10 +30,13 @@ from camagent.signaling.messages import (
     SignalAnswer,
     SignalIce,
 )
+from camagent.webrtc.bitrate import RateLimits
+from camagent.webrtc.conductor import Conductor
 from camagent.webrtc.packing import Packing
 from camagent.webrtc.peer import PeerOptions
+from camagent.webrtc.rungs import RungSize
 from camagent.webrtc.sender import VideoSender
-from camagent.webrtc.sending import Sender, Tally
+from camagent.webrtc.sending import Followers, Sender, Tally
 from camagent.webrtc.session import Camera, Session, SessionLimits
 from tests.support import DEADLINE_S, running, until
 
@@ -62,6 +67,18 @@ async def camera(**options: Any) -> AsyncIterator[Capture]:
     )
     async with running(capture.run()):
         yield capture
+
+
+def conductor_of(capture: Capture) -> Conductor:
+    """Let the rungs of `capture` follow its viewers."""
+    size = {"width_px": WIDTH_PX, "height_px": HEIGHT_PX, "frames_per_second": 15}
+    return Conductor(
+        capture,
+        capture.low,
+        limits=RateLimits(floor_bps=50_000, start_bps=300_000, ceiling_bps=300_000),
+        main_size=RungSize(**size, ceiling_bps=300_000),
+        low_size=None,
+    )
 
 
 class Outbox:
@@ -169,11 +186,11 @@ def candidates_of(sdp: str) -> list[IceCandidate]:
     ]
 
 
-async def outcome(session: Session) -> BaseException:
+async def outcome(session: Session, *, deadline_s: float = 2 * DEADLINE_S) -> BaseException:
     """Run a session to its end and give its cause."""
     error: BaseException | None = None
     try:
-        async with asyncio.timeout(2 * DEADLINE_S):
+        async with asyncio.timeout(deadline_s):
             await session.run()
     except ExceptionGroup as group:
         error = group
@@ -181,6 +198,26 @@ async def outcome(session: Session) -> BaseException:
         error = error.exceptions[0]
     assert error is not None, "a session always ends by an error"
     return error
+
+
+class CameraWithHub(Camera, Protocol):
+    """A camera whose frames come out at one hub."""
+
+    @property
+    def hub(self) -> VideoHub: ...
+
+
+@contextmanager
+def straight_from(
+    camera: CameraWithHub,
+    sender: Sender,
+    *,
+    request_keyframe: Callable[[], None] | None = None,
+) -> Iterator[None]:
+    """Hand `sender` all frames of `camera`, whatever its viewer reports, while the block runs."""
+    sender.follow(Followers(request_keyframe=request_keyframe or camera.hub.request_keyframe))
+    with camera.hub.subscribed(sender):
+        yield
 
 
 class AnyViewer(Protocol):
@@ -207,13 +244,15 @@ class Served:
 @asynccontextmanager
 async def served(
     viewer: AnyViewer,
-    camera: Camera,
+    camera: CameraWithHub,
     *,
     sender: Sender | None = None,
+    serve_frames: Callable[[Sender], AbstractContextManager[None]] | None = None,
     options: PeerOptions | None = None,
     ice_servers: tuple[IceServer, ...] = (),
+    deadline_s: float = 2 * DEADLINE_S,
 ) -> AsyncIterator[Served]:
-    """Hold a session of `camera` with `viewer`."""
+    """Hold a session of `camera` with `viewer`, who gets all its frames unless told otherwise."""
     outbox = Outbox()
     session = Session(
         "s",
@@ -221,10 +260,11 @@ async def served(
         options=options or PeerOptions(),
         limits=SessionLimits(),
         camera=camera,
-        sender=sender or VideoSender(Packing(), camera.hub.request_keyframe),
+        sender=sender or VideoSender(Packing()),
+        serve_frames=serve_frames or partial(straight_from, camera),
         send=outbox.send,
     )
-    running = asyncio.ensure_future(outcome(session))
+    running = asyncio.ensure_future(outcome(session, deadline_s=deadline_s))
     try:
         session.take_offer(await viewer.offer())
         answer = await outbox.answer()

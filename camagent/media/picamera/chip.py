@@ -34,6 +34,7 @@ class ChipEncoder:
         self._publish = publish
         self._highest_bps = options.bitrate_bps
         self._lowest_bps = lowest_bitrate_bps(options)
+        self._pictures_per_s = options.frames_per_second
         self._forced_at_s = -math.inf
         self._newest_pts_us = -1
         self._failure: Exception | None = None
@@ -58,6 +59,10 @@ class ChipEncoder:
         except (OSError, ValueError, TypeError, AttributeError) as error:
             # Closed meanwhile, or a picamera2 that names it otherwise: the rate stays as it is.
             log.warning("picamera.bitrate_not_set", cause=repr(error))
+
+    def set_frame_rate(self, frames_per_second: int) -> None:
+        """Encode every second, third, … picture, as comes nearest to so many per second."""
+        self.v4l2.frame_skip_count = max(1, round(self._pictures_per_s / frames_per_second))
 
     def take(self, data: bytes, *, is_keyframe: bool, since_first_us: int) -> None:
         """Publish what the encoder made; called on its thread, and never raises into it."""

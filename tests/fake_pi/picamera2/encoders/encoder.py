@@ -16,6 +16,8 @@ class Encoder:
         self.name: str | None = None
         self.framerate: float | None = None
         self.firsttimestamp: int | None = None
+        self.frame_skip_count = 1
+        self._skip_count = 0
         self.frames_encoded = 0
         self._output: list[Any] = []
         self._running = False
@@ -59,10 +61,12 @@ class Encoder:
 
     def encode(self, stream: str, request: CompletedRequest) -> None:
         """Take a picture; called on the camera's thread, which holds the camera's lock."""
-        with self._lock:
-            if not self._running:
-                return
-            self._encode(stream, request)
+        if self._skip_count == 0:
+            with self._lock:
+                if not self._running:
+                    return
+                self._encode(stream, request)
+        self._skip_count = (self._skip_count + 1) % self.frame_skip_count
         self.frames_encoded += 1
 
     def outputframe(self, frame: bytes, *, keyframe: bool, timestamp: int) -> None:

@@ -1,0 +1,307 @@
+"""How what viewers report becomes rates, and places on the rungs."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from camagent.media.frame import EncodedFrame, RungRate
+from camagent.media.hub import VideoHub
+from camagent.webrtc.bitrate import RateLimits
+from camagent.webrtc.conductor import Conductor
+from camagent.webrtc.reception import Report
+from camagent.webrtc.rungs import RungSize
+from camagent.webrtc.sending import Followers
+from camagent.webrtc.stock import StockSender
+from tests.webrtc.test_bitrate import FINE
+from tests.webrtc.test_retransmission import Clock
+
+MAIN = RungSize(width_px=1280, height_px=720, frames_per_second=30, ceiling_bps=2_500_000)
+LOW = RungSize(width_px=640, height_px=360, frames_per_second=30, ceiling_bps=500_000)
+LIMITS = RateLimits(floor_bps=100_000, start_bps=800_000, ceiling_bps=2_500_000)
+REPORT_S = 0.25
+
+
+class PlayedRung:
+    """Notes the rates it is to have."""
+
+    def __init__(self) -> None:
+        self.rates: list[RungRate] = []
+        self.keyframes_forced = 0
+        self.hub = VideoHub(self._force_keyframe)
+        self.problem: str | None = None
+
+    def set_rate(self, rate: RungRate) -> None:
+        self.rates.append(rate)
+
+    @property
+    def bitrate_bps(self) -> int:
+        return self.rates[-1].bitrate_bps
+
+    def _force_keyframe(self) -> None:
+        self.keyframes_forced += 1
+
+
+class PlayedSender(StockSender):
+    """A sender whose viewer says what the test wants, and that sends what it takes."""
+
+    followers = Followers()
+
+    def follow(self, followers: Followers) -> None:
+        self.followers = followers
+
+    def take(self, frame: EncodedFrame) -> None:
+        self.tally.frames += 1
+        self.tally.payload_bytes += len(frame.data)
+
+
+@dataclass(eq=False)
+class PlayedViewer:
+    """A viewer on a way that takes `takes_bps`, and reports accordingly."""
+
+    takes_bps: int
+    sender: PlayedSender
+    estimate_bps: float = 0
+    packets: int = 0
+    packets_lost: int = 0
+
+    def report(self, clock: Clock, sent_bps: int) -> None:
+        sent_bps = min(sent_bps, LIMITS.ceiling_bps)
+        padding_bps = self.sender.padding_per_frame_bytes * 8 * 30
+        self.sender.tally.payload_bytes += round(sent_bps * REPORT_S / 8)
+        self.sender.tally.padding_bytes += round(padding_bps * REPORT_S / 8)
+        arriving_bps = sent_bps + padding_bps
+        if arriving_bps > self.takes_bps:
+            self.estimate_bps = 0.85 * self.takes_bps
+        else:
+            self.estimate_bps = max(self.estimate_bps, min(1.5 * arriving_bps, 2 * self.takes_bps))
+        self.sender.followers.take_estimate(round(self.estimate_bps))
+        # What a short queue does not hold is lost.
+        queue_s = 0.15 if arriving_bps > self.takes_bps else 0.0
+        packets = max(1, round(arriving_bps * REPORT_S / 8_000))
+        self.packets += packets
+        self.packets_lost += round(packets * max(0, 1 - 1.05 * self.takes_bps / arriving_bps))
+        self.sender.followers.take_report(
+            Report(
+                fraction_lost=0,
+                packets_lost=self.packets_lost,
+                highest_sequence=self.packets,
+                jitter_s=0,
+                round_trip_s=0.02,
+                latest_round_trip_s=FINE.round_trip_s + queue_s if FINE.round_trip_s else None,
+                at_s=clock.now_s,
+            )
+        )
+
+
+class House:
+    """A conductor with viewers on ways of all kinds, and a clock that is wound."""
+
+    def __init__(self, *, low_size: RungSize | None = LOW) -> None:
+        self.clock = Clock()
+        self.main, self.low = PlayedRung(), PlayedRung()
+        self.conductor = Conductor(
+            self.main,
+            self.low,
+            limits=LIMITS,
+            main_size=MAIN,
+            low_size=low_size,
+            now_s=self.clock,
+        )
+        self.viewers: list[PlayedViewer] = []
+
+    @contextlib.contextmanager
+    def viewer(self, takes_bps: int) -> Iterator[PlayedViewer]:
+        one = PlayedViewer(takes_bps, PlayedSender())
+        with self.conductor.served(one.sender):
+            self.viewers.append(one)
+            try:
+                yield one
+            finally:
+                self.viewers.remove(one)
+
+    def goes_on(self, seconds: float) -> None:
+        """Let time pass in which everybody reports; each move is done by a keyframe at once."""
+        for _ in range(round(seconds / REPORT_S)):
+            self.clock.now_s += REPORT_S
+            for one in self.viewers:
+                one.report(self.clock, self._sent_bps(one))
+            for hub in (self.main.hub, self.low.hub):
+                hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
+
+    def _sent_bps(self, one: PlayedViewer) -> int:
+        match one.sender.tally.rung:
+            case "main":
+                return self.main.bitrate_bps
+            case "low":
+                return self.low.bitrate_bps
+        return 10_000
+
+
+@pytest.fixture
+async def house() -> House:
+    return House()
+
+
+async def test_the_rate_reaches_the_encoder(house: House) -> None:
+    """From the start rate to what the way takes; below that a viewer waits for nothing."""
+    with house.viewer(takes_bps=1_200_000) as one:
+        assert house.main.rates == [RungRate(800_000, 30)]
+        house.goes_on(30)
+        assert 0.7 * 1_200_000 < house.main.bitrate_bps < 1.25 * 1_200_000
+        assert one.sender.tally.rung == "main"
+        assert one.sender.tally.rate_bps == pytest.approx(house.main.bitrate_bps, rel=0.05)
+
+
+async def test_with_fewer_bits_come_fewer_frames() -> None:
+    """Where there is only the main rung."""
+    house = House(low_size=None)
+    with house.viewer(takes_bps=300_000):
+        house.goes_on(30)
+    assert house.main.rates[-1].frames_per_second < 20
+
+
+@pytest.mark.parametrize("low_size", [LOW, None])
+async def test_a_join_does_not_drag_others_down(low_size: RungSize | None) -> None:
+    """Who joins begins with what the others have, as far as the main rung goes."""
+    house = House(low_size=low_size)
+    with house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+        assert house.main.bitrate_bps == LIMITS.ceiling_bps
+        rates_before = len(house.main.rates)
+        with house.viewer(takes_bps=10_000_000):
+            house.goes_on(10)
+        assert len(house.main.rates) == rates_before
+
+
+async def test_one_bad_viewer_costs_the_others_nothing(house: House) -> None:
+    """It is on the low rung within seconds, and comes back to the main one only for good reasons."""
+    with house.viewer(takes_bps=10_000_000) as good, house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+        rates_before = len(house.main.rates)
+        with house.viewer(takes_bps=400_000) as bad:
+            house.goes_on(4)
+            assert bad.sender.tally.rung == "low"
+            house.goes_on(120)
+            assert bad.sender.tally.rung == "low"
+        rates = house.main.rates[rates_before:]
+
+    assert good.sender.tally.rung == "main"
+    assert all(rate.bitrate_bps > 0.9 * LIMITS.ceiling_bps for rate in rates)
+
+
+async def test_a_way_that_has_become_good_is_found_out(house: House) -> None:
+    """Though on the low rung it was sent next to nothing: it is tried with more."""
+    with (
+        house.viewer(takes_bps=10_000_000),
+        house.viewer(takes_bps=10_000_000),
+        house.viewer(takes_bps=400_000) as one,
+    ):
+        house.goes_on(20)
+        assert one.sender.tally.rung == "low"
+        one.takes_bps = 10_000_000
+        house.goes_on(180)
+        assert one.sender.tally.rung == "main"
+        assert one.sender.padding_per_frame_bytes == 0
+        assert one.sender.tally.padding_bytes > 0
+
+
+async def test_tries_are_a_small_part_of_what_is_sent(house: House) -> None:
+    """A way that stays narrow is not burdened."""
+    with (
+        house.viewer(takes_bps=10_000_000),
+        house.viewer(takes_bps=10_000_000),
+        house.viewer(takes_bps=400_000) as one,
+    ):
+        house.goes_on(600)
+        tally = one.sender.tally
+        assert tally.padding_bytes < 0.1 * tally.payload_bytes
+
+
+async def test_the_low_rung_is_made_only_while_somebody_needs_it(house: House) -> None:
+    """Its encoder runs while its hub has subscribers."""
+    with house.viewer(takes_bps=10_000_000):
+        house.goes_on(5)
+        assert house.low.hub.subscriber_count == 0
+        with house.viewer(takes_bps=300_000):
+            house.goes_on(10)
+            assert house.low.hub.subscriber_count == 1
+        assert house.low.hub.subscriber_count == 0
+    assert house.main.hub.subscriber_count == 0
+
+
+async def test_below_the_low_rung_there_are_stills(house: House) -> None:
+    """A keyframe every two seconds or so, and now and then a try whether it takes more."""
+    with house.viewer(takes_bps=40_000) as one:
+        house.goes_on(20)
+        assert one.sender.tally.rung == "stills"
+        one.takes_bps = 1_000_000
+        house.goes_on(120)
+        assert one.sender.tally.rung != "stills"
+
+
+async def test_a_low_rung_that_cannot_be_had_is_done_without(house: House) -> None:
+    """Everybody is on the main one then."""
+    house.low.problem = "no second encoder"
+    with house.viewer(takes_bps=200_000) as one:
+        house.goes_on(20)
+        assert one.sender.tally.rung == "main"
+        assert house.low.hub.subscriber_count == 0
+
+
+async def test_with_a_single_rung_nobody_moves() -> None:
+    """The rate of the least of them is everybody's, and the floor holds."""
+    house = House(low_size=None)
+    with house.viewer(takes_bps=10_000_000) as good, house.viewer(takes_bps=30_000) as bad:
+        house.goes_on(60)
+        assert (good.sender.tally.rung, bad.sender.tally.rung) == ("main", "main")
+        assert house.main.bitrate_bps >= LIMITS.floor_bps
+    assert all(rate.bitrate_bps >= LIMITS.floor_bps for rate in house.main.rates)
+
+
+@pytest.mark.parametrize("absurd_bps", [0, 1, 1 << 60, 1 << 81])
+async def test_absurd_estimates_move_nobody_else(house: House, absurd_bps: int) -> None:
+    """They cost nothing, and the others keep their rate."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as liar:
+        house.goes_on(10)
+        before = len(house.main.rates)
+        for _ in range(1_000):
+            liar.sender.followers.take_estimate(absurd_bps)
+        house.goes_on(5)
+        assert house.main.bitrate_bps == LIMITS.ceiling_bps
+        assert len(house.main.rates) == before
+
+
+async def test_a_liar_that_claims_little_moves_down_alone(house: House) -> None:
+    """An estimate may be as low as it likes: it is a way of its own."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as liar:
+        house.goes_on(10)
+        before = len(house.main.rates)
+        for bps in range(30_000, 10_000, -100):
+            liar.sender.followers.take_estimate(bps)
+        liar.takes_bps = 11_000
+        house.goes_on(5)
+        assert liar.sender.tally.rung in {"low", "stills"}
+        assert all(
+            rate.bitrate_bps > 0.9 * LIMITS.ceiling_bps for rate in house.main.rates[before:]
+        )
+
+
+async def test_a_flood_of_keyframe_requests_costs_little(house: House) -> None:
+    """A hundred at once are one keyframe, of the rung that the viewer sees."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as flooding:
+        house.goes_on(5)
+        before = house.main.keyframes_forced
+        for _ in range(100):
+            flooding.sender.followers.request_keyframe()
+        assert house.main.keyframes_forced - before <= 1
+        assert house.low.keyframes_forced == 0
+
+
+async def test_an_empty_house_begins_anew(house: House) -> None:
+    """After everybody left, the next one starts at the start rate, not where the last one was."""
+    with house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+    with house.viewer(takes_bps=10_000_000):
+        assert house.main.rates[-1] == RungRate(800_000, 30)
