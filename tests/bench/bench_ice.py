@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from camagent.logs import configure_logs
@@ -33,7 +34,7 @@ from tests.network import Namespace, Network, network
 from tests.support import until
 from tests.webrtc.far_viewer import FarViewer, far_viewer
 from tests.webrtc.reel import Reel, options_of, recorded, showing
-from tests.webrtc.viewers import outcome
+from tests.webrtc.viewers import outcome, straight_from
 
 _ROUNDS = 9
 _SIZE_PX = (1280, 720)
@@ -96,7 +97,8 @@ async def _first_frame_ms(
             options=PeerOptions(policy=case.policy),
             limits=SessionLimits(),
             camera=reel,
-            sender=VideoSender(packing, reel.hub.request_keyframe),
+            sender=VideoSender(packing),
+            serve_frames=partial(straight_from, reel),
             send=lambda message: _pass(message, viewer),
         )
         offer = await viewer.offer()
@@ -138,7 +140,7 @@ async def _measure(both: Network, frames: Sequence[EncodedFrame]) -> dict[str, l
             ) as alive,
             showing(frames) as reel,
         ):
-            await warm_up(VideoSender(packing, reel.hub.request_keyframe))
+            await warm_up(VideoSender(packing))
             cases = _cases(end.address, silent, alive.turn("tcp"))
             taken: dict[str, list[float]] = {name: [] for name in (*cases, _DECODED)}
             for _ in range(_ROUNDS):

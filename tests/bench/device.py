@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 from camagent.errors import CameraError
@@ -19,6 +20,7 @@ from camagent.webrtc.sending import Sender
 from camagent.webrtc.session import Camera, Session, SessionLimits
 from tests.bench.recording import OPTIONS, stamped
 from tests.support import running, until
+from tests.webrtc.viewers import straight_from
 
 
 class FarSide:
@@ -102,6 +104,7 @@ class Device:
             limits=SessionLimits(),
             camera=camera,
             sender=sender,
+            serve_frames=partial(straight_from, camera),
             send=send,
         )
         async with running(_to_its_end(session)) as task:
@@ -119,7 +122,7 @@ class Device:
         stage = Stage()
         async with contextlib.AsyncExitStack() as sessions:
             names = [
-                await sessions.enter_async_context(self.watching(stage, new_sender(stage.hub)))
+                await sessions.enter_async_context(self.watching(stage, new_sender()))
                 for _ in range(size)
             ]
             await until(lambda: stage.hub.subscriber_count == size)

@@ -29,7 +29,7 @@ from av import VideoFrame
 from camagent.media.capture import Capture
 from camagent.media.encoder import H264Encoder
 from camagent.media.frame import MICROSECONDS, EncodedFrame
-from camagent.media.hub import JOIN_INTERVAL_S, VideoHub
+from camagent.media.hub import JOIN_INTERVAL_S
 from camagent.media.synthetic import SyntheticSource
 from camagent.signaling.backoff import backoff
 from camagent.webrtc.peer import warm_up
@@ -99,7 +99,7 @@ async def compare_senders(device: Device) -> dict[str, Any]:
     async with contextlib.AsyncExitStack() as sessions:
         ours, stock, native = [], [], _native()
         for size in _GROUPS:
-            for stages, new in ((ours, native), (stock, _stock)):
+            for stages, new in ((ours, native), (stock, StockSender)):
                 one = await sessions.enter_async_context(device.audience(size, new, frames))
                 stages.append(one)
         modes = {"idle": [], "ours 4": ours[:1], "stock 4": stock[:1], "ours 8": ours[:2]}
@@ -221,9 +221,9 @@ async def join(device: Device) -> dict[str, Any]:
     """Join a camera that runs, one viewer after the other; time the first whole IDR."""
     new, after_ms = _native(), []
     async with _warm_camera() as camera:
-        await warm_up(new(camera.hub))
+        await warm_up(new())
         for _ in range(_JOINS):
-            async with device.watching(camera, new(camera.hub)) as name:
+            async with device.watching(camera, new()) as name:
                 seen = await device.far.ask("first_idr", viewer=name)
                 after_ms.append(1000 * seen["after_s"])
             await device.far.ask("close", viewer=name)
@@ -239,7 +239,7 @@ async def come_and_go(device: Device) -> dict[str, Any]:
     for number in range(_SESSIONS + 1):
         if number in (_FIRST_SESSIONS, _SESSIONS):
             footprints.append(_footprint())
-        async with device.watching(stage, new(stage.hub)) as name:
+        async with device.watching(stage, new()) as name:
             await until(lambda: stage.hub.subscriber_count)
             for frame in frames:
                 stage.hub.publish(stamped(frame))
@@ -264,12 +264,8 @@ def _footprint() -> dict[str, int]:
 
 def _native() -> NewSender:
     new = choose_sender()
-    assert isinstance(new(VideoHub(lambda: None)), VideoSender), "the sender to be measured"
+    assert isinstance(new(), VideoSender), "the sender to be measured"
     return new
-
-
-def _stock(hub: VideoHub) -> StockSender:
-    return StockSender(hub.request_keyframe)
 
 
 PARTS = {

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ from tests.network import NoNetwork, run
 from tests.support import until
 from tests.webrtc.far_viewer import FarViewer, far_viewer
 from tests.webrtc.reel import options_of, recorded, showing
-from tests.webrtc.viewers import Outbox, outcome
+from tests.webrtc.viewers import Outbox, outcome, straight_from
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -147,7 +148,8 @@ async def watched(
             options=PeerOptions(policy=policy),
             limits=SessionLimits(connect_deadline_s=connect_deadline_s),
             camera=reel,
-            sender=VideoSender(Packing(), reel.hub.request_keyframe, IMPATIENT),
+            sender=VideoSender(Packing(), IMPATIENT),
+            serve_frames=partial(straight_from, reel),
             send=wire.send,
         )
         session.take_offer(await viewer.offer())

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,14 @@ from tests.network import Network, NoNetwork, run
 from tests.webrtc.browser_viewer import watched
 from tests.webrtc.far_viewer import far_viewer
 from tests.webrtc.reel import options_of, recorded, showing
-from tests.webrtc.viewers import Outbox, candidates_of, outcome, served, without_candidates
+from tests.webrtc.viewers import (
+    Outbox,
+    candidates_of,
+    outcome,
+    served,
+    straight_from,
+    without_candidates,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,7 +82,8 @@ async def test_names_that_nobody_knows_delay_nothing(far_network: Network) -> No
             options=PeerOptions(),
             limits=SessionLimits(connect_deadline_s=10.0),
             camera=reel,
-            sender=VideoSender(Packing(), reel.hub.request_keyframe),
+            sender=VideoSender(Packing()),
+            serve_frames=partial(straight_from, reel),
             send=outbox.send,
         )
         running = asyncio.ensure_future(outcome(session))
