@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests import network as networks
 from tests.network import CUT, Faults, Namespace, Network
 from tests.support import until
 
@@ -131,3 +132,21 @@ def test_the_way_home_is_found() -> None:
         end.close()
 
     assert socket.if_nameindex() == before
+
+
+async def test_a_second_viewer_s_cable_has_faults_of_its_own(network: Network) -> None:
+    """It ends in the same device's network, and what is wrong with it spares the first one."""
+    async with networks.network((4,), device=network.device, cable=1) as other:
+        with sockets(network, 4) as (to_one, one), sockets(other, 4) as (to_other, another):
+            send_runs(to_other, runs=1)
+            assert len(arrived(another)) == 10
+            async with other.faulty(down=CUT):
+                send_runs(to_one, runs=2)
+                send_runs(to_other, runs=2)
+                assert (len(arrived(one)), len(arrived(another))) == (20, 0)
+            async with other.faulty():
+                await other.change(down=CUT)
+                send_runs(to_other, runs=2)
+                assert arrived(another) == []
+            send_runs(to_other, runs=1)
+            assert len(arrived(another)) == 10, "mended"

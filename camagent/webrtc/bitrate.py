@@ -42,6 +42,8 @@ _UNPROVEN = 1.5
 
 _HEAVY_LOSS, _LOSS = 0.2, 0.06
 _QUEUE_S, _LONG_QUEUE_S = 0.025, 0.06
+"""Or half the shortest round trip, and all of it, if that is more: a long way is less even."""
+
 _QUEUE_FOR_S = 0.4
 """A keyframe queues for less; only what lasts is a rate too high."""
 
@@ -123,8 +125,8 @@ class ViewerRate:
         queue_s = self._queue_s(report.latest_round_trip_s)
         lasting_s = min(queue_s for _, queue_s in self._queues) if self._is_queue_known else 0.0
         loss = self._loss.take(report)
-        is_lost = loss > _HEAVY_LOSS or (loss > _LOSS and lasting_s > _QUEUE_S)
-        if is_lost or lasting_s > _LONG_QUEUE_S:
+        is_lost = loss > _HEAVY_LOSS or (loss > _LOSS and lasting_s > self._short_s)
+        if is_lost or lasting_s > self._long_s:
             if self._now_s() - self._cut_at_s < _BETWEEN_CUTS_S:
                 return
             # Of what was sent, which may be more than the target while others share the rung.
@@ -135,7 +137,7 @@ class ViewerRate:
             else:
                 bound_bps = max(least_bps, _QUEUE_CUT * self.sending_bps)
                 self._cut_to(bound_bps, f"{lasting_s * 1000:.0f} ms of queue")
-        elif queue_s is not None and self._is_clear:
+        elif queue_s is not None and queue_s <= self._short_s and self._is_clear:
             self._grow()
 
     def try_at(self, rate_bps: int) -> None:
@@ -199,10 +201,20 @@ class ViewerRate:
         return round_trip_s - self._shortest_s
 
     @property
+    def _short_s(self) -> float:
+        """How long a queue may be that is none."""
+        return max(_QUEUE_S, self._shortest_s / 2 if self._queues else 0.0)
+
+    @property
+    def _long_s(self) -> float:
+        """How long a queue is that is too long."""
+        return max(_LONG_QUEUE_S, self._shortest_s if self._queues else 0.0)
+
+    @property
     def _is_clear(self) -> bool:
-        """True if nothing queued for a while, and little was lost."""
+        """True if nothing queued for long, even for a moment, and little was lost."""
         longest_s = max((queue_s for _, queue_s in self._queues), default=0.0)
-        return longest_s <= _QUEUE_S and self._loss.latest <= _HEAVY_LOSS
+        return longest_s <= self._long_s and self._loss.latest <= _HEAVY_LOSS
 
     @property
     def _is_queue_known(self) -> bool:
