@@ -152,6 +152,8 @@ async def test_a_viewer_moves_between_rungs(open_house: House) -> None:
     await one.viewer.picture()
 
     media = [packet for packet in one.packets if packet.ssrc == one.sender._sender._ssrc]
+    while not media[-1].marker:  # of the newest frame not all is here yet
+        media.pop()
     assert len({packet.ssrc for packet in one.packets}) == 1
     numbers = [packet.sequence_number for packet in media]
     assert all(later == earlier + 1 & 0xFFFF for earlier, later in pairwise(numbers))
