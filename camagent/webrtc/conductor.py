@@ -85,36 +85,26 @@ class Conductor:
         sender.follow(
             Followers(
                 request_keyframe=viewer.seat.request_keyframe,
-                take_report=partial(self._hear, viewer.rate.take_report),
-                take_estimate=partial(self._hear, viewer.rate.take_estimate),
+                take_report=partial(self._hear, viewer, viewer.rate.take_report),
+                take_estimate=partial(self._hear, viewer, viewer.rate.take_estimate),
             )
         )
-        self._adapt()
+        self.adapt()
         try:
             with viewer.seat.taken():
                 yield
         finally:
             del self._viewers[sender]
-            self._adapt()
+            self.adapt()
 
     async def run(self) -> NoReturn:
-        """Move viewers up when they have waited long enough, and make stills, until cancelled."""
+        """Adapt now and then, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_INTERVAL_S)
-            self._adapt()
+            self.adapt()
 
-    def _start_bps(self) -> int:
-        """Begin with what others watch already: they shall not notice that somebody joins."""
-        if not any(one.watcher.place is Place.MAIN for one in self._viewers.values()):
-            return self._limits.start_bps
-        return max(self._limits.start_bps, self._set.get(Place.MAIN, 0))
-
-    def _hear(self, take: Callable[[T], None], news: T) -> None:
-        """Let a viewer's rate `take` what that viewer just said, and follow it."""
-        take(news)
-        self._adapt()
-
-    def _adapt(self) -> None:
+    def adapt(self) -> None:
+        """Place everybody, and let the rungs have the rates that follow from that."""
         now_s = self._now_s()
         viewers = list(self._viewers.values())
         for viewer in viewers:
@@ -131,6 +121,19 @@ class Conductor:
         for viewer in viewers:
             self._probe(viewer, viewers)
         self._make_stills(viewers, now_s)
+
+    def _start_bps(self) -> int:
+        """Begin with what others watch already: they shall not notice that somebody joins."""
+        if not any(one.watcher.place is Place.MAIN for one in self._viewers.values()):
+            return self._limits.start_bps
+        return max(self._limits.start_bps, self._set.get(Place.MAIN, 0))
+
+    def _hear(self, viewer: "_Viewer", take: Callable[[T], None], news: T) -> None:
+        """Let a viewer's rate `take` what that viewer just said; follow it at once if it is bad."""
+        before_bps = viewer.rate.target_bps
+        take(news)
+        if viewer.rate.target_bps < (1 - _WORTH_A_CHANGE) * before_bps:
+            self.adapt()
 
     def _seat(self, viewer: "_Viewer") -> None:
         if self._low.problem is not None:

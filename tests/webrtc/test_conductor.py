@@ -127,6 +127,7 @@ class House:
             self.clock.now_s += REPORT_S
             for one in self.viewers:
                 one.report(self.clock, self._sent_bps(one))
+            self.conductor.adapt()
             for hub in (self.main.hub, self.low.hub):
                 hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
 
@@ -271,6 +272,25 @@ async def test_absurd_estimates_move_nobody_else(house: House, absurd_bps: int) 
         house.goes_on(5)
         assert house.main.bitrate_bps == LIMITS.ceiling_bps
         assert len(house.main.rates) == before
+
+
+async def test_what_is_said_costs_little(house: House) -> None:
+    """Only bad news is followed at once; all else waits for the next look."""
+    looks = 0
+    adapt = house.conductor.adapt
+
+    def counted() -> None:
+        nonlocal looks
+        looks += 1
+        adapt()
+
+    with house.viewer(takes_bps=10_000_000) as talkative:
+        house.goes_on(10)
+        house.conductor.adapt = counted
+        for number in range(1_000):
+            talkative.sender.followers.take_estimate(4_000_000 - number)
+            talkative.sender.followers.take_report(FINE)
+    assert looks == 1, "that of its leaving"
 
 
 async def test_a_liar_that_claims_little_moves_down_alone(house: House) -> None:
