@@ -1,7 +1,9 @@
 """Lets the encoders follow the viewers: what each reports becomes rates, and places on the rungs.
 
-reports, REMB ──► ViewerRate, one a viewer ──► Plan ──► rate and frame rate of each rung
-└──► each viewer's seat
+    reports, REMB ──► ViewerRate, one a viewer ──► Plan ──► rate and frame rate of each rung
+                                                       └──► each viewer's seat
+
+Everything here runs on the event loop.
 """
 
 import asyncio
