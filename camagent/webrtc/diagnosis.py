@@ -45,6 +45,8 @@ class Attempt:
         """What to look at first."""
         if self.stage == "dtls":
             return "packets pass, the handshake does not: another try may do"
+        if self.policy == "relay" and "relay" not in self.ours:
+            return self._turn_advice
         if not self.theirs:
             return "the viewer's browser sent no address; does a policy or extension forbid WebRTC?"
         if "relay" in self.ours or ("relay" in self.theirs and self.policy == "all"):

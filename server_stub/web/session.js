@@ -55,6 +55,7 @@ export class Session {
   #unlisten = () => {};
   #offerRequestId = null;
   #answer = deferred();
+  #isAnswered = false;
   #over = deferred();
   #closed = deferred();
   #failure = null;
@@ -248,7 +249,7 @@ export class Session {
   #hear(message) {
     if (message.type === 'error') this.#hearError(message);
     else if (this.#id === null || message.payload.sessionId !== this.#id) return;
-    else if (message.type === 'signal_answer') this.#answer.resolve(message.payload.answer);
+    else if (message.type === 'signal_answer') this.#hearTheAnswer(message.payload.answer);
     else if (message.type === 'signal_ice') this.#take(message.payload.candidate);
     else if (message.type === 'watch_ended') this.#hearTheEnd(message.payload);
   }
@@ -260,8 +261,16 @@ export class Session {
     else console.warn('The server reports an error:', payload.message);
   }
 
+  #hearTheAnswer(answer) {
+    this.#isAnswered = true;
+    this.#answer.resolve(answer);
+  }
+
   #hearTheEnd({ reason, message }) {
-    const isConnecting = CONNECTING_STATES.has(this.#state) && CAMERAS_REASONS.has(reason);
+    // The end may come right behind the answer, before that has been taken.
+    const isAnswered = this.#isAnswered && this.#state === WatchState.OFFER_SENT;
+    const isOnItsWay = isAnswered || CONNECTING_STATES.has(this.#state);
+    const isConnecting = isOnItsWay && CAMERAS_REASONS.has(reason);
     const failure = new WatchFailure(isConnecting ? 'not_connected' : reason, message);
     if (reason === 'device_disconnected') this.#detach(failure);
     else this.#finish(failure);

@@ -37,6 +37,7 @@ def test_everything_known_is_told() -> None:
         ({"ours": ["relay"], "turn_problems": [Problem.CREDENTIAL]}, "relay range"),
         ({"ours": ["relay"]}, "relay range"),
         ({"theirs": ["relay"]}, "relay range"),
+        ({"ours": [], "theirs": [], "policy": "relay"}, "only TURN is allowed here"),
         ({"ours": [], "policy": "relay"}, "only TURN is allowed here"),
         ({"stage": "dtls"}, "handshake"),
     ],
