@@ -53,7 +53,7 @@ async def _describe(relay: Relay, device: Device) -> dict[str, Any]:
     last_seen_at = device.last_seen_at
     return {
         "device_id": device.device_id,
-        "is_online": device.device_id in relay.devices,
+        "is_online": await relay.presence.is_online(device.device_id),
         "last_seen_at": None if last_seen_at is None else last_seen_at.isoformat(),
         "presence": await relay.presence.last_report(device.device_id),
     }

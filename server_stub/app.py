@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from camagent.notify import Notifier
 from server_stub.api import list_devices, list_ice_servers
@@ -25,6 +26,8 @@ _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
 _STATUS_INTERVAL_S = 5.0
+
+_BEGINNINGS = ("/ws/", "/whep/")
 
 _CONTENT_TYPES = {
     ".html": "text/html",
@@ -47,7 +50,7 @@ _SECURITY_HEADERS = {
 
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
-    application = web.Application()
+    application = web.Application(middlewares=[_refuse_while_draining])
     application[RELAY] = relay
     application.on_response_prepare.append(_add_security_headers)
     application.on_shutdown.append(_say_goodbye)
@@ -56,6 +59,7 @@ def make_application(relay: Relay) -> web.Application:
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
     application.router.add_get("/healthz", _healthy)
+    application.router.add_get("/readyz", _ready)
     for name, serve in _pages():
         application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
     return application
@@ -94,6 +98,18 @@ async def serve_until_asked(settings: RelaySettings) -> None:
                     await asked.wait()
         notifier.stopping()
         log.info("relay.stopping", sessions=len(relay.sessions), devices=len(relay.devices))
+        await _drain(relay, settings.drain_s, asked)
+
+
+async def _drain(relay: Relay, over_s: float, hurried: asyncio.Event) -> None:
+    """Let the connections go one by one, unless somebody asks to stop a second time."""
+    hurried.clear()
+    draining = asyncio.create_task(relay.drain(over_s))
+    waiting = asyncio.create_task(hurried.wait())
+    await asyncio.wait([draining, waiting], return_when=asyncio.FIRST_COMPLETED)
+    for task in (draining, waiting):
+        task.cancel()
+    await asyncio.wait([draining, waiting])
 
 
 def _url(host: str, port: int) -> str:
@@ -126,7 +142,23 @@ async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
 
 
+@web.middleware
+async def _refuse_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let nothing begin that would be ended at once; what ends a session may pass."""
+    begins = request.method in ("GET", "POST") and request.path.startswith(_BEGINNINGS)
+    if begins and request.app[RELAY].is_draining:
+        raise web.HTTPServiceUnavailable(text="draining\n", headers={"Retry-After": "1"})
+    return await handler(request)
+
+
 async def _healthy(_request: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _ready(request: web.Request) -> web.Response:
+    """Tell a load balancer whether new connections are welcome."""
+    if request.app[RELAY].is_draining:
+        return web.Response(status=503, text="draining\n")
     return web.Response(text="ok\n")
 
 

@@ -20,8 +20,8 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from server_stub.auth import bearer, may_connect
-from server_stub.bus import Lease
 from server_stub.connection import POLICY_VIOLATION, Connection, accepted
+from server_stub.presence import Lease
 from server_stub.relay import RELAY, Relay
 
 log = structlog.get_logger(__name__)
@@ -34,16 +34,16 @@ async def serve_device(request: web.Request) -> web.StreamResponse:
     relay = request.app[RELAY]
     async with accepted(request, relay.limits) as connection:
         with relay.counted(connection):
-            device_id = await _introduce(
+            hello = await _introduce(
                 relay, connection, bearer(request.headers.get("Authorization"))
             )
-            if device_id is not None:
-                with structlog.contextvars.bound_contextvars(device_id=device_id):
-                    await _serve(relay, connection, device_id)
+            if hello is not None:
+                with structlog.contextvars.bound_contextvars(device_id=hello.payload.device_id):
+                    await _serve(relay, connection, hello)
     return connection.response
 
 
-async def _introduce(relay: Relay, connection: Connection, token: str | None) -> str | None:
+async def _introduce(relay: Relay, connection: Connection, token: str | None) -> DeviceHello | None:
     """Learn who it is, or refuse it."""
     hello = await connection.first(FROM_DEVICE)
     if hello is None:
@@ -61,49 +61,54 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         log.warning("device.unauthorized", device_id=device_id, has_secret=token is not None)
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None
-    payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
-    connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
-    return device_id
+    return hello
 
 
-async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
-    older = relay.devices.get(device_id)
-    relay.devices[device_id] = connection
-    if older is not None:
-        older.close(POLICY_VIOLATION, REPLACED)
-        relay.sessions.end_all_of(older, "device_disconnected")
-    lease = None
+async def _serve(relay: Relay, connection: Connection, hello: DeviceHello) -> None:
+    """Be the device's newest connection, everywhere, from before it is told so until it ends."""
+    device_id = hello.payload.device_id
+    lease = await relay.presence.register(device_id, lambda: _replace(relay, device_id, connection))
     try:
+        if not relay.presence.holds(lease):
+            connection.close(POLICY_VIOLATION, REPLACED)
+            return
+        older = relay.devices.get(device_id)
+        if older is not None:
+            _replace(relay, device_id, older)
+        relay.devices[device_id] = connection
+        payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
+        connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
         with relay.sessions.held_by(connection, "device_disconnected"):
-            lease = await relay.presence.register(device_id)
             relay.record(relay.store.seen(device_id))
             log.info("device.online", replaced=older is not None)
             async for message in connection.messages(FROM_DEVICE):
-                await _take(relay, connection, lease, message)
+                _take(relay, connection, lease, message)
     finally:
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
         relay.record(relay.store.seen(device_id))
         log.info("device.offline")
-        if lease is not None:
-            await relay.presence.unregister(lease)
+        await relay.presence.unregister(lease)
 
 
-async def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevice) -> None:
+def _replace(relay: Relay, device_id: str, older: Connection) -> None:
+    """Close a connection whose device has a newer one."""
+    if relay.devices.get(device_id) is older:
+        del relay.devices[device_id]
+    older.close(POLICY_VIOLATION, REPLACED)
+    relay.sessions.end_all_of(older, "device_disconnected")
+
+
+def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevice) -> None:
     match message:
         case Heartbeat():
             connection.send(HeartbeatAck(request_id=message.request_id))
-            await relay.presence.refresh(lease)
+            relay.presence.refresh(lease)
         case DevicePresence(payload=payload):
             # By way of JSON: an infinite number, which JSON lacks, becomes null.
             report = json.loads(payload.model_dump_json()) | {"reported_at": _now()}
-            await relay.presence.report(lease, report)
-        case SignalAnswer(payload=signal):
-            session = relay.sessions.find(signal.session_id, connection)
-            if session is not None:
-                session.is_answered = True
-            _forward(relay, connection, signal.session_id, message)
-        case SignalIce(payload=signal):
+            relay.presence.report(lease, report)
+        case SignalAnswer(payload=signal) | SignalIce(payload=signal):
             _forward(relay, connection, signal.session_id, message)
         case WatchEnded(payload=end):
             session = relay.sessions.find(end.session_id, connection)

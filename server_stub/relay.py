@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import structlog
@@ -10,11 +10,16 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import WatchEndReason
-from server_stub.bus import Presence, open_presence
 from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
+from server_stub.instances import Instances
+from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence
+from server_stub.redis_link import open_redis
+from server_stub.redis_presence import RedisPresence
+from server_stub.routing import Routing, new_instance_id
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
 from server_stub.store import Store, open_store
+from server_stub.tasks import beside
 from server_stub.turn import IceServers
 
 log = structlog.get_logger(__name__)
@@ -22,6 +27,8 @@ log = structlog.get_logger(__name__)
 _MOST_RECORDS_WAITING = 10_000
 _RECHECK_INTERVAL_S = 10.0
 _LAST_RECORDS_DEADLINE_S = 5.0
+_BEATS_PER_HEARTBEAT = 8
+"""So that an instance that is gone is missed within half a heartbeat of the clients."""
 
 
 class Relay:
@@ -31,9 +38,17 @@ class Relay:
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
         port: where it listens; set by whoever listens.
+        instance_id: its name among the instances of this relay, new with each start.
+        instances: the others, where there may be some.
+        is_draining: True once it takes no new connections.
     """
 
-    def __init__(self, settings: RelaySettings, store: Store, presence: Presence) -> None:
+    def __init__(
+        self, settings: RelaySettings, store: Store, presence: Presence, instance_id: str
+    ) -> None:
+        self.instance_id = instance_id
+        self.instances: Instances | None = None
+        self.is_draining = False
         self.store = store
         self.presence = presence
         self.jwt_secret = settings.jwt_secret.get_secret_value()
@@ -72,11 +87,32 @@ class Relay:
         finally:
             self._connections.discard(connection)
 
+    async def drain(self, over_s: float) -> None:
+        """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
+        self.is_draining = True
+        waiting = tuple(self._connections)
+        for connection in waiting:
+            if connection in self._connections:
+                self._say_goodbye(connection)
+            await asyncio.sleep(over_s / len(waiting))
+
     def close_connections(self) -> None:
         """Say goodbye to everybody. Pictures go on without us until both ends are back."""
-        self.sessions.forget_all("error")
+        self.is_draining = True
+        for session in self.sessions.live():
+            self._forget(session)
         for connection in tuple(self._connections):
             connection.close(GOING_AWAY, "relay stops")
+
+    def _say_goodbye(self, connection: Connection) -> None:
+        for session in self.sessions.of(connection):
+            self._forget(session)
+        connection.close(GOING_AWAY, "relay stops")
+
+    def _forget(self, session: WatchSession) -> None:
+        self.sessions.forget(session, "error")
+        if self.instances is not None:
+            self.instances.forget(session)
 
     def record(self, work: Coroutine[Any, Any, object]) -> None:
         """Have something written down soon; nobody waits for the database."""
@@ -120,13 +156,17 @@ class Relay:
                 self.devices[device_id].close(POLICY_VIOLATION, "Device not found")
 
     def _write_start(self, session: WatchSession) -> None:
-        one = session
-        self.record(self.store.start_session(one.session_id, one.device_id, one.user_id))
-        self.record(self.presence.note_session(one.session_id, one.device_id, one.user_id))
+        self.record(
+            self.store.start_session(
+                session.session_id,
+                session.device_id,
+                session.user_id,
+                instance_id=self.instance_id,
+            )
+        )
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
         self.record(self.store.end_session(session.session_id, reason))
-        self.record(self.presence.forget_session(session.session_id))
 
 
 RELAY: web.AppKey[Relay] = web.AppKey("relay", Relay)
@@ -135,28 +175,33 @@ RELAY: web.AppKey[Relay] = web.AppKey("relay", Relay)
 @asynccontextmanager
 async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Hold the relay's state: database, presence, and the tasks that keep both."""
-    redis_url = settings.redis_url
-    async with (
-        open_store(settings.database_url.get_secret_value()) as store,
-        open_presence(
-            redis_url.get_secret_value() if redis_url else None,
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-            longest_session_s=settings.longest_session_s,
-        ) as presence,
-    ):
-        forgotten = await store.end_forgotten_sessions()
-        if forgotten:
-            log.warning("relay.sessions_forgotten", sessions=forgotten)
-        relay = Relay(settings, store, presence)
-        # No task group: it would wrap what the block raises, and neither task fails.
-        own = [
-            asyncio.create_task(relay.write_records()),
-            asyncio.create_task(relay.drop_removed_devices()),
-        ]
-        try:
+    time_to_live_s = HEARTBEATS_TO_LIVE * settings.heartbeat_interval_s
+    async with AsyncExitStack() as held:
+        store = await held.enter_async_context(open_store(settings.database_url.get_secret_value()))
+        if settings.redis_url is None:
+            relay = Relay(settings, store, MemoryPresence(time_to_live_s), new_instance_id())
+            if forgotten := await store.end_forgotten_sessions():
+                log.warning("relay.sessions_forgotten", sessions=forgotten)
+        else:
+            relay = await held.enter_async_context(_one_of_several(settings, store))
+        async with beside(relay.write_records(), relay.drop_removed_devices()):
+            try:
+                yield relay
+            finally:
+                await relay.write_last_records()
+
+
+@asynccontextmanager
+async def _one_of_several(settings: RelaySettings, store: Store) -> AsyncIterator[Relay]:
+    """Hold the state of one instance, which shares Redis with others."""
+    assert settings.redis_url is not None
+    interval_s = settings.heartbeat_interval_s
+    async with open_redis(settings.redis_url.get_secret_value()) as link:
+        routing = Routing(link, new_instance_id(), beat_s=interval_s / _BEATS_PER_HEARTBEAT)
+        presence = RedisPresence(
+            link, routing.instance_id, time_to_live_s=HEARTBEATS_TO_LIVE * interval_s
+        )
+        relay = Relay(settings, store, presence, routing.instance_id)
+        relay.instances = Instances(routing, presence, relay.sessions, relay.devices, store)
+        async with relay.instances.joined(tidy_every_s=interval_s):
             yield relay
-        finally:
-            await relay.write_last_records()
-            for task in own:
-                task.cancel()
-            await asyncio.wait(own)

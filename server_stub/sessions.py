@@ -13,36 +13,49 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
-from camagent.signaling.messages import Message, WatchEnded, WatchEndReason
+from camagent.signaling.messages import Message, SignalAnswer, WatchEnded, WatchEndReason
 from server_stub.connection import Connection
 
 log = structlog.get_logger(__name__)
 
 
+class End(Protocol):
+    """One end of a session: a connection, or whatever else stands for a device or a viewer."""
+
+    def send(self, message: Message) -> None:
+        """Take a message; never block."""
+
+
 @dataclass(eq=False)
 class WatchSession:
-    """One viewer watching one device, over two connections."""
+    """One viewer watching one device, each at its end.
+
+    `is_ours` is False where another instance of the relay has the viewer: that one sets the
+    session's deadlines and writes it down.
+    """
 
     device_id: str
     user_id: str
-    device: Connection
-    viewer: Connection
+    device: End
+    viewer: End
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    is_ours: bool = True
     is_answered: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
-    def other(self, connection: Connection) -> Connection:
-        """Give the end that `connection` is not."""
-        return self.device if connection is self.viewer else self.viewer
+    def other(self, end: End) -> End:
+        """Give the end that `end` is not."""
+        return self.device if end is self.viewer else self.viewer
 
 
 class Sessions:
-    """Every live session of this relay.
+    """Every live session that has an end here.
 
-    `on_start` and `on_end` (with the reason) write a session down; they must not block.
+    `on_start` and `on_end` (with the reason) write a session of ours down; they must not block.
     """
 
     def __init__(
@@ -58,7 +71,7 @@ class Sessions:
         self._on_start = on_start
         self._on_end = on_end
         self._live: dict[str, WatchSession] = {}
-        self._of_connection: defaultdict[Connection, set[WatchSession]] = defaultdict(set)
+        self._of_end: defaultdict[End, set[WatchSession]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -66,29 +79,43 @@ class Sessions:
     def open(self, session: WatchSession) -> None:
         """Let messages of this session pass, until `end`."""
         self._live[session.session_id] = session
-        for connection in (session.device, session.viewer):
-            self._of_connection[connection].add(session)
-        loop = asyncio.get_running_loop()
-        session.timers = [
-            loop.call_later(self._answer_deadline_s, self._end_unanswered, session),
-            loop.call_later(self._longest_s, self.end, session, "timeout"),
-        ]
+        for end in (session.device, session.viewer):
+            self._of_end[end].add(session)
         log.info(
             "session.opened",
             session_id=session.session_id,
             device_id=session.device_id,
             user_id=session.user_id,
+            is_ours=session.is_ours,
         )
-        self._on_start(session)
+        if session.is_ours:
+            loop = asyncio.get_running_loop()
+            session.timers = [
+                loop.call_later(self._answer_deadline_s, self._end_unanswered, session),
+                loop.call_later(self._longest_s, self.end, session, "timeout"),
+            ]
+            self._on_start(session)
+
+    def live(self) -> tuple[WatchSession, ...]:
+        """List the sessions that an end of is here."""
+        return tuple(self._live.values())
+
+    def get(self, session_id: str) -> WatchSession | None:
+        """Look up a session, whoever its ends are."""
+        return self._live.get(session_id)
+
+    def of(self, end: End) -> tuple[WatchSession, ...]:
+        """List the sessions that this is an end of."""
+        return tuple(self._of_end.get(end, ()))
 
     def is_live(self, session_id: str) -> bool:
         """Tell whether there is such a session, whoever its ends are."""
         return session_id in self._live
 
-    def find(self, session_id: str, connection: Connection) -> WatchSession | None:
-        """Look up a session that `connection` is an end of."""
+    def find(self, session_id: str, end: End) -> WatchSession | None:
+        """Look up a session that `end` is an end of."""
         session = self._live.get(session_id)
-        if session is not None and connection in (session.device, session.viewer):
+        if session is not None and end in (session.device, session.viewer):
             return session
         return None
 
@@ -97,11 +124,13 @@ class Sessions:
         session = self._live.get(session_id)
         return session if session is not None and session.user_id == user_id else None
 
-    def forward(self, session_id: str, sender: Connection, message: Message) -> bool:
+    def forward(self, session_id: str, sender: End, message: Message) -> bool:
         """Pass a message to the other end; false if it is not in a session of the sender's."""
         session = self.find(session_id, sender)
         if session is None:
             return False
+        if isinstance(message, SignalAnswer):
+            session.is_answered = True
         session.other(sender).send(message)
         return True
 
@@ -110,22 +139,22 @@ class Sessions:
         session: WatchSession,
         reason: WatchEndReason,
         *,
-        ended_by: Connection | None = None,
+        ended_by: End | None = None,
         message: str | None = None,
     ) -> None:
         """End a session: tell whoever did not end it, and write it down. Again is nothing."""
         if not self._close(session, reason):
             return
         payload = WatchEnded.Payload(session_id=session.session_id, reason=reason, message=message)
-        for connection in (session.device, session.viewer):
-            if connection is not ended_by:
-                connection.send(WatchEnded(payload=payload))
+        for end in (session.device, session.viewer):
+            if end is not ended_by:
+                end.send(WatchEnded(payload=payload))
         log.info("session.ended", session_id=session.session_id, reason=reason, message=message)
 
-    def end_all_of(self, connection: Connection, reason: WatchEndReason) -> None:
-        """End every session of a connection that is gone."""
-        for session in tuple(self._of_connection.get(connection, ())):
-            self.end(session, reason, ended_by=connection)
+    def end_all_of(self, end: End, reason: WatchEndReason) -> None:
+        """End every session of an end that is gone."""
+        for session in self.of(end):
+            self.end(session, reason, ended_by=end)
 
     @contextmanager
     def held_by(self, connection: Connection, reason: WatchEndReason) -> Iterator[None]:
@@ -141,10 +170,9 @@ class Sessions:
         finally:
             self.end_all_of(connection, "error" if connection.is_stuck else reason)
 
-    def forget_all(self, reason: WatchEndReason) -> None:
-        """Write every session off without telling its ends, whose picture may go on."""
-        for session in tuple(self._live.values()):
-            self._close(session, reason)
+    def forget(self, session: WatchSession, reason: WatchEndReason) -> None:
+        """Write a session off without telling its ends, whose picture may go on."""
+        self._close(session, reason)
 
     def _close(self, session: WatchSession, reason: WatchEndReason) -> bool:
         """Take a session out and write that down; false if it was out already."""
@@ -152,11 +180,12 @@ class Sessions:
             return False
         for timer in session.timers:
             timer.cancel()
-        for connection in (session.device, session.viewer):
-            self._of_connection[connection].discard(session)
-            if not self._of_connection[connection]:
-                del self._of_connection[connection]
-        self._on_end(session, reason)
+        for end in (session.device, session.viewer):
+            self._of_end[end].discard(session)
+            if not self._of_end[end]:
+                del self._of_end[end]
+        if session.is_ours:
+            self._on_end(session, reason)
         return True
 
     def _end_unanswered(self, session: WatchSession) -> None:

@@ -33,7 +33,8 @@ class StoreSettings(EnvironmentSettings):
 
     database_url: SecretStr = Field(
         default=SecretStr("sqlite+aiosqlite:///camagent-relay.db"),
-        description="such as sqlite+aiosqlite:////var/lib/camagent-relay/relay.db",
+        description="such as sqlite+aiosqlite:////var/lib/camagent-relay/relay.db, or "
+        "postgresql+asyncpg://user:password@localhost/camagent",
     )
 
     @field_validator("database_url")
@@ -58,7 +59,9 @@ class RelaySettings(StoreSettings):
         default=8000, ge=0, le=65535, description="0 to 65535, 0 for any free one; default 8000"
     )
     redis_url: SecretStr | None = Field(
-        default=None, description="where presence is kept, such as redis://localhost:6379/0"
+        default=None,
+        description="what several instances of the relay act as one by, such as "
+        "redis://localhost:6379/0",
     )
     jwt_secret: SecretStr = Field(
         description="the HS256 secret of viewers' tokens, 32 characters or more, such as the "
@@ -97,6 +100,13 @@ class RelaySettings(StoreSettings):
     )
     longest_session_s: Seconds = Field(
         default=8 * 3600.0, description="seconds after which a watch session ends; default 28800"
+    )
+    drain_s: float = Field(
+        default=3.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds over which a stop spreads its goodbyes; default 3",
     )
     messages_per_second: float = Field(
         default=50.0,

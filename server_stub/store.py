@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +20,10 @@ from sqlalchemy import (
     delete,
     event,
     exists,
+    func,
     insert,
+    make_url,
+    or_,
     select,
     update,
 )
@@ -71,6 +74,7 @@ _sessions = Table(
     Column("started_at", _UtcDateTime, nullable=False),
     Column("ended_at", _UtcDateTime),
     Column("reason", String(32)),
+    Column("instance_id", String(32), index=True),
 )
 
 
@@ -102,6 +106,7 @@ class SessionRecord:
     started_at: datetime
     ended_at: datetime | None
     reason: str | None
+    instance_id: str | None
 
 
 class Store:
@@ -178,9 +183,12 @@ class Store:
         rows = await self._read(select(exists().where(*_pair(user_id, device_id))))
         return bool(rows[0][0])
 
-    async def start_session(self, session_id: str, device_id: str, user_id: str) -> None:
-        """Write down that a watch session began."""
+    async def start_session(
+        self, session_id: str, device_id: str, user_id: str, *, instance_id: str
+    ) -> None:
+        """Write down that a watch session began, and which instance of the relay has it."""
         row = {"session_id": session_id, "device_id": device_id, "user_id": user_id}
+        row |= {"instance_id": instance_id}
         await self._write(insert(_sessions).values(row | {"started_at": _now()}))
 
     async def end_session(self, session_id: str, reason: str) -> None:
@@ -190,10 +198,24 @@ class Store:
         )
         await self._write(query.values(ended_at=_now(), reason=reason))
 
-    async def end_forgotten_sessions(self) -> int:
-        """Close what a crash left open, with reason `error`."""
+    async def instances_in_sessions(self) -> list[str]:
+        """List the instances that have sessions open; `""` is one of long ago, without a name."""
+        query = select(_sessions.c.instance_id).where(_sessions.c.ended_at.is_(None)).distinct()
+        return [row[0] or "" for row in await self._read(query)]
+
+    async def end_forgotten_sessions(self, instance_ids: Sequence[str] | None = None) -> int:
+        """Close what these instances, or all without a list, left open, with reason `error`."""
         query = update(_sessions).where(_sessions.c.ended_at.is_(None))
+        if instance_ids is not None:
+            query = query.where(func.coalesce(_sessions.c.instance_id, "").in_(instance_ids))
         return await self._write(query.values(ended_at=_now(), reason="error"))
+
+    async def left_session(self, session_id: str, user_id: str) -> SessionRecord | None:
+        """Look up a session of this user's that is open, or that the end of a relay closed."""
+        is_left = or_(_sessions.c.ended_at.is_(None), _sessions.c.reason == "error")
+        is_it = _sessions.c.session_id == session_id, _sessions.c.user_id == user_id
+        rows = await self._read(select(_sessions).where(*is_it, is_left))
+        return SessionRecord(*rows[0]) if rows else None
 
     async def sessions(self) -> list[SessionRecord]:
         """List every watch session, the oldest first."""
@@ -213,8 +235,12 @@ class Store:
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[Store]:
-    """Hold the database at `url`, its tables made."""
-    engine = create_async_engine(url)
+    """Hold the database at `url`, its tables made. PostgreSQL's needs no driver in its name."""
+    address = make_url(url)
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+asyncpg")
+    # A connection may have died since it was used: PostgreSQL was restarted, say.
+    engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     try:

@@ -8,7 +8,6 @@ from aiohttp import web
 
 from camagent.signaling.messages import (
     FROM_VIEWER,
-    DeviceWatchRequest,
     EndWatch,
     FromViewer,
     Heartbeat,
@@ -18,12 +17,11 @@ from camagent.signaling.messages import (
     ViewerHello,
     ViewerHelloAck,
     ViewerWatchRequest,
-    WatchReady,
 )
 from server_stub.auth import Identity, TokenInvalid, read_token
 from server_stub.connection import POLICY_VIOLATION, Connection, accepted
 from server_stub.relay import RELAY, Relay
-from server_stub.sessions import WatchSession
+from server_stub.watching import WatchRefused, end_watch, start_watch
 
 log = structlog.get_logger(__name__)
 
@@ -80,18 +78,17 @@ class _Viewer:
                 if not sessions.forward(signal.session_id, self._connection, message):
                     self._fail("Session not found", message)
             case EndWatch():
-                self._end(message)
+                await self._end(message)
             case ViewerHello():
                 self._take_hello(message)
 
-    def _end(self, message: EndWatch) -> None:
+    async def _end(self, message: EndWatch) -> None:
         """End a session of this user's, be it on a connection that is gone without our knowing."""
         session_id = message.payload.session_id
-        session = self._relay.sessions.find_of_user(session_id, self.user_id)
-        if session is None:
+        if not await end_watch(
+            self._relay, self._connection, user_id=self.user_id, session_id=session_id
+        ):
             self._fail("Session not found", message)
-        else:
-            self._relay.sessions.end(session, "user_ended", ended_by=self._connection)
 
     def _take_hello(self, hello: ViewerHello) -> bool:
         """Accept a token: the first, or a fresh one of the same user before the old one ends."""
@@ -121,31 +118,16 @@ class _Viewer:
         )
 
     async def _watch(self, request: ViewerWatchRequest) -> None:
-        """Start a session, the viewer's answer and the device's request in this order."""
-        relay, device_id = self._relay, request.payload.device_id
-        # Who may watch a device knows that there is one; only the others need a second question.
-        if not await relay.store.is_granted(self.user_id, device_id):
-            is_known = await relay.store.device(device_id) is not None
-            self._fail("Unauthorized" if is_known else "Device not found", request)
-            return
-        device = relay.devices.get(device_id)
-        if device is None:
-            self._fail("Device is offline", request)
-            return
-        session = WatchSession(device_id, self.user_id, device, self._connection)
-        session_id, now_s = session.session_id, time.time()
-        ready = WatchReady.Payload(
-            session_id=session_id,
-            ice_servers=relay.ice_servers.for_viewer(self.user_id, session_id, now_s=now_s),
-        )
-        wanted = DeviceWatchRequest.Payload(
-            session_id=session_id,
-            user_id=self.user_id,
-            ice_servers=relay.ice_servers.for_device(session_id, now_s=now_s),
-        )
-        relay.sessions.open(session)
-        self._connection.send(WatchReady(request_id=request.request_id, payload=ready))
-        device.send(DeviceWatchRequest(payload=wanted))
+        try:
+            await start_watch(
+                self._relay,
+                self._connection,
+                user_id=self.user_id,
+                device_id=request.payload.device_id,
+                request_id=request.request_id,
+            )
+        except WatchRefused as refusal:
+            self._fail(str(refusal), request)
 
     def _fail(self, text: str, request: FromViewer) -> None:
         self._connection.send_error(text, request_id=request.request_id)

@@ -1,15 +1,60 @@
-"""A relay with its usual settings, for the tests that need no others."""
+"""Relays for the tests: one with its usual settings, or the kinds that have to behave the same."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from server_stub.relay import Relay
-from tests.server_stub.peers import relay_at
+from tests.server_stub.peers import relay_at, two_instances
+from tests.server_stub.servers import RedisServer
+
+Program = Callable[[str, str], str]
+Relays = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 @pytest.fixture
 async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
     async with relay_at(tmp_path) as held:
         yield held
+
+
+@pytest.fixture
+def redis_server(program: Program, tmp_path: Path) -> Iterator[RedisServer]:
+    """Hold a Redis that the test may stop."""
+    server = RedisServer(program("redis-server", "redis-server"), tmp_path)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def lasting_redis(
+    program: Program, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RedisServer]:
+    server = RedisServer(program("redis-server", "redis-server"), tmp_path_factory.mktemp("redis"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def redis_url(lasting_redis: RedisServer) -> str:
+    """Give the address of an empty Redis that stays."""
+    await lasting_redis.empty()
+    return lasting_redis.url
+
+
+@pytest.fixture(params=["one process", "two instances"])
+def relays(request: pytest.FixtureRequest, tmp_path: Path) -> Relays:
+    """Give what holds a relay, of each kind: devices and viewers cannot tell which it is."""
+    if request.param == "one process":
+        return lambda **changes: relay_at(tmp_path, **changes)
+    url = request.getfixturevalue("redis_url")
+    return lambda **changes: two_instances(tmp_path, url, **changes)

@@ -42,6 +42,40 @@ async def relay_at(folder: Path, **changes: Any) -> AsyncIterator[Relay]:
         yield relay
 
 
+class TwoInstances:
+    """A relay of two instances: devices connect to one and viewers to the other.
+
+    Everything that is not of the devices' side is the viewers'.
+    """
+
+    def __init__(self, of_devices: Relay, of_viewers: Relay) -> None:
+        self.of_devices = of_devices
+        self.of_viewers = of_viewers
+        self.devices = of_devices.devices
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of_viewers, name)
+
+
+@asynccontextmanager
+async def two_instances(
+    folder: Path, redis_url: str, **changes: Any
+) -> AsyncIterator[TwoInstances]:
+    """Hold two instances that know the device `cam`, which the user `user` may watch."""
+    settings = relay_settings(folder, redis_url=SecretStr(redis_url), **changes)
+    async with running(settings) as of_devices, running(settings) as of_viewers:
+        await of_devices.store.add_device("cam")
+        await of_devices.store.grant("user", "cam")
+        yield TwoInstances(of_devices, of_viewers)
+
+
+def port_of(relay: "Relay | TwoInstances", path: str) -> int:
+    """Tell where a relay takes devices, or viewers."""
+    if isinstance(relay, TwoInstances):
+        return (relay.of_devices if path == "device" else relay.of_viewers).port
+    return relay.port
+
+
 class Client:
     """One end of a WebSocket to the relay."""
 
@@ -106,7 +140,7 @@ class Client:
 async def client(relay: Relay, path: str, *, token: str | None = None) -> AsyncIterator[Client]:
     """Hold a socket that has said nothing yet; `token` goes into its Authorization header."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    url = f"ws://127.0.0.1:{relay.port}/ws/{path}"
+    url = f"ws://127.0.0.1:{port_of(relay, path)}/ws/{path}"
     async with connect(url, additional_headers=headers, proxy=None, close_timeout=5) as websocket:
         yield Client(websocket)
 

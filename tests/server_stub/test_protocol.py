@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
@@ -12,16 +12,17 @@ from pydantic import SecretStr
 
 from server_stub.auth import hash_device_token, make_token
 from server_stub.relay import Relay
+from tests.server_stub.conftest import Relays
 from tests.server_stub.peers import (
     SECRET,
     TS,
     client,
     device,
     recorded,
-    relay_at,
     viewer,
     watch,
 )
+from tests.support import eventually
 
 OFFER = {"type": "offer", "sdp": "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n"}
 ANSWER = {"type": "answer", "sdp": "v=0\r\no=- 3 4 IN IP4 127.0.0.1\r\n"}
@@ -34,6 +35,12 @@ CANDIDATES: list[dict[str, Any] | None] = [
     {"candidate": "", "sdpMid": "0", "sdpMLineIndex": 0},
     None,
 ]
+
+
+@pytest.fixture
+async def relay(relays: Relays) -> AsyncIterator[Relay]:
+    async with relays() as held:
+        yield held
 
 
 # Hello
@@ -82,9 +89,9 @@ async def test_a_malformed_hello_is_refused(relay: Relay, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["device", "viewer"])
-async def test_hello_has_a_deadline(tmp_path: Path, path: str) -> None:
+async def test_hello_has_a_deadline(relays: Relays, path: str) -> None:
     """Who says nothing at all is not kept."""
-    async with relay_at(tmp_path, hello_deadline_s=0.05) as relay, client(relay, path) as peer:
+    async with relays(hello_deadline_s=0.05) as relay, client(relay, path) as peer:
         assert await peer.error() == "no hello in time"
         assert await peer.ended() == (1008, "no hello in time")
 
@@ -170,14 +177,14 @@ async def test_a_heartbeat_is_acknowledged(relay: Relay, kind: Any) -> None:
 # Watching
 
 
-async def test_both_ends_learn_of_a_session(tmp_path: Path) -> None:
+async def test_both_ends_learn_of_a_session(relays: Relays) -> None:
     """Viewer and device get the same session and ICE servers with a credential each."""
     turn = {
         "stun_urls": ("stun:stun.example.com:3478",),
         "turn_urls": ("turn:turn.example.com:3478?transport=udp",),
         "turn_secret": SecretStr("shared"),
     }
-    async with relay_at(tmp_path, **turn) as relay, device(relay) as cam, viewer(relay) as user:
+    async with relays(**turn) as relay, device(relay) as cam, viewer(relay) as user:
         await user.send("watch_request", {"device_id": "cam"}, request_id="w1")
         ready = await user.receive()
         wanted = await cam.receive()
@@ -365,10 +372,10 @@ async def test_a_device_goes(relay: Relay, *, politely: bool) -> None:
         assert await first.error() == "Device is offline"
 
 
-async def test_an_answer_has_a_deadline(tmp_path: Path) -> None:
+async def test_an_answer_has_a_deadline(relays: Relays) -> None:
     """A session that the device does not answer times out at both ends."""
     async with (
-        relay_at(tmp_path, answer_deadline_s=0.2) as relay,
+        relays(answer_deadline_s=0.2) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -382,10 +389,10 @@ async def test_an_answer_has_a_deadline(tmp_path: Path) -> None:
         assert (await recorded(relay, session_id)).reason == "timeout"
 
 
-async def test_a_session_has_a_longest_duration(tmp_path: Path) -> None:
+async def test_a_session_has_a_longest_duration(relays: Relays) -> None:
     """An answered session outlives the answer's deadline, and ends with its time."""
     async with (
-        relay_at(tmp_path, answer_deadline_s=0.3, longest_session_s=0.9) as relay,
+        relays(answer_deadline_s=0.3, longest_session_s=0.9) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -430,15 +437,24 @@ async def test_a_report_is_kept_while_the_device_is_there(relay: Relay) -> None:
     async with device(relay) as cam:
         report = {"battery": 85, "temperature": 45, "recording": False, "lens": {"zoom": [1, 2]}}
         await cam.send("device_presence", report)
-        await cam.nothing_came()
-        kept = await relay.presence.last_report("cam")
-        assert kept is not None
+        kept = await _reported(relay, "battery")
         assert kept.pop("reported_at").endswith("Z")
         assert kept == report
 
         text = json.dumps({"type": "device_presence", "ts": TS, "payload": {"lux": float("inf")}})
         await cam.websocket.send(text)
-        await cam.nothing_came()
-        kept = await relay.presence.last_report("cam")
-        assert kept is not None
+        kept = await _reported(relay, "lux")
         assert kept["lux"] is None
+
+
+async def _reported(relay: Relay, name: str) -> dict[str, Any]:
+    """Wait for a report of `cam` that has this field."""
+    found: list[dict[str, Any]] = []
+
+    async def is_there() -> bool:
+        report = await relay.presence.last_report("cam")
+        found[:] = [report] if report is not None and name in report else []
+        return bool(found)
+
+    await eventually(is_there)
+    return found[0]

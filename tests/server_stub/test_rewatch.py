@@ -3,20 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from server_stub.relay import Relay
 from tests.end_to_end.house import agent
-from tests.server_stub.peers import device, recorded, relay_at, viewer, watch
+from tests.server_stub.conftest import Relays
+from tests.server_stub.peers import device, port_of, recorded, viewer, watch
 from tests.support import DEADLINE_S
 
 
 @pytest.fixture
-async def one_place(tmp_path: Path) -> AsyncIterator[Relay]:
+async def relay(relays: Relays) -> AsyncIterator[Relay]:
+    async with relays() as held:
+        yield held
+
+
+@pytest.fixture
+async def one_place(relay: Relay) -> AsyncIterator[Relay]:
     """Hold a relay and a real agent that serves one viewer at once."""
-    async with relay_at(tmp_path) as relay, agent(relay.port, max_viewers=1):
+    async with agent(port_of(relay, "device"), max_viewers=1):
         yield relay
 
 

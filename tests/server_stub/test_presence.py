@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
-
 from server_stub.bus import (
     MemoryPresence,
     Presence,
     RedisPresence,
     open_presence,
 )
+
 from tests.server_stub.peers import device, relay_at, viewer, watch
 from tests.support import eventually
 

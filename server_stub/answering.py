@@ -1,0 +1,136 @@
+"""What one instance of a relay does for the others."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from camagent.errors import MalformedMessage
+from camagent.signaling.messages import TO_DEVICE, TO_VIEWER, Message, WatchEnded
+from server_stub.envelopes import (
+    Compare,
+    EndWatch,
+    Envelope,
+    Forget,
+    Open,
+    Replaced,
+    Reply,
+    Signal,
+    Tell,
+    Unknown,
+)
+from server_stub.redis_presence import RedisPresence
+from server_stub.routing import Routing
+from server_stub.sessions import End, Sessions, WatchSession
+from server_stub.shared import SharedSessions, remote_end
+
+log = structlog.get_logger(__name__)
+
+
+class Answering:
+    """Takes every envelope that is for us."""
+
+    def __init__(
+        self,
+        routing: Routing,
+        presence: RedisPresence,
+        sessions: Sessions,
+        shared: SharedSessions,
+        devices: Mapping[str, End],
+    ) -> None:
+        self._routing = routing
+        self._presence = presence
+        self._sessions = sessions
+        self._shared = shared
+        self._devices = devices
+
+    def take(self, envelope: Envelope) -> None:
+        """Do what another instance asks, or note what it tells."""
+        match envelope:
+            case Open() | EndWatch() | Tell():
+                reply = Reply(
+                    sender=self._routing.instance_id,
+                    request=envelope.request,
+                    is_done=self._do(envelope),
+                )
+                self._routing.send(envelope.sender, reply)
+            case Replaced():
+                self._presence.take_replaced(envelope.device_id, envelope.holder)
+            case Signal():
+                self._pass_on(envelope)
+            case Forget() | Compare() | Unknown():
+                self._agree(envelope)
+
+    def _do(self, asked: Open | EndWatch | Tell) -> bool:
+        """Do what somebody waits for; false if it cannot be done here."""
+        match asked:
+            case Open():
+                return self._open(asked)
+            case EndWatch():
+                session = self._sessions.find_of_user(asked.session_id, asked.user_id)
+                if session is not None:
+                    self._sessions.end(session, "user_ended")
+                return session is not None
+            case Tell():
+                device = self._devices.get(asked.device_id)
+                if device is not None:
+                    device.send(TO_DEVICE.decode(asked.text))
+                return device is not None
+
+    def _agree(self, told: Forget | Compare | Unknown) -> None:
+        """Come to one view of the sessions that we share with an instance."""
+        here = self._shared.among(told.sender, told.session_ids)
+        match told:
+            case Forget():
+                for session in here:
+                    self._sessions.forget(session, "error")
+            case Compare():
+                known = {session.session_id for session in here}
+                self._say_unknown(told.sender, set(told.session_ids) - known)
+            case Unknown():
+                for session in here:
+                    self._shared.lose(session)
+
+    def _open(self, asked: Open) -> bool:
+        """Open our half of a session; false if its device is not here."""
+        device = self._devices.get(asked.device_id)
+        if device is None or self._sessions.is_live(asked.session_id):
+            return False
+        wanted = TO_DEVICE.decode(asked.text)
+        session = WatchSession(
+            asked.device_id,
+            asked.user_id,
+            device,
+            self._shared.end_at(asked.sender, asked.session_id, "viewer"),
+            session_id=asked.session_id,
+            is_ours=False,
+        )
+        self._sessions.open(session)
+        device.send(wanted)
+        return True
+
+    def _pass_on(self, signal: Signal) -> None:
+        """Hand a message of a session to its end here."""
+        found = self._shared.among(signal.sender, (signal.session_id,))
+        if not found:
+            self._say_unknown(signal.sender, {signal.session_id})
+            return
+        (session,) = found
+        remote = remote_end(session)
+        assert remote is not None
+        message: Message
+        try:
+            decode = TO_VIEWER.decode if remote.side == "device" else TO_DEVICE.decode
+            message = decode(signal.text)
+        except MalformedMessage as error:
+            log.warning("instance.message_ignored", problem=str(error))
+            return
+        if isinstance(message, WatchEnded):
+            end = message.payload
+            self._sessions.end(session, end.reason, ended_by=remote, message=end.message)
+        else:
+            self._sessions.forward(signal.session_id, remote, message)
+
+    def _say_unknown(self, instance_id: str, session_ids: set[str]) -> None:
+        if session_ids:
+            envelope = Unknown(sender=self._routing.instance_id, session_ids=tuple(session_ids))
+            self._routing.send(instance_id, envelope)

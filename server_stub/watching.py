@@ -1,0 +1,103 @@
+"""Starts and ends watch sessions, whichever way their viewers came and wherever the devices are."""
+
+import time
+import uuid
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, WatchReady
+from server_stub.redis_link import Unreachable
+from server_stub.relay import Relay
+from server_stub.sessions import End, WatchSession
+
+UNAUTHORIZED = "Unauthorized"
+NOT_FOUND = "Device not found"
+OFFLINE = "Device is offline"
+UNREACHABLE = "Device cannot be reached now"
+
+
+class WatchRefused(Exception):
+    """There will be no session; the text is for the viewer."""
+
+
+async def start_watch(
+    relay: Relay, viewer: End, *, user_id: str, device_id: str, request_id: str | None = None
+) -> WatchSession:
+    """Start a session: the viewer's answer, `watch_ready`, and the device's request in this order.
+
+    Raises:
+        WatchRefused: the user may not, or the device cannot.
+    """
+    # Who may watch a device knows that there is one; only the others need a second question.
+    if not await relay.store.is_granted(user_id, device_id):
+        is_known = await relay.store.device(device_id) is not None
+        raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
+    session_id, now_s = str(uuid.uuid4()), time.time()
+    ready = WatchReady.Payload(
+        session_id=session_id,
+        ice_servers=relay.ice_servers.for_viewer(user_id, session_id, now_s=now_s),
+    )
+    wanted = DeviceWatchRequest.Payload(
+        session_id=session_id,
+        user_id=user_id,
+        ice_servers=relay.ice_servers.for_device(session_id, now_s=now_s),
+    )
+    opened: list[WatchSession] = []
+
+    def begin(device: End) -> None:
+        session = WatchSession(device_id, user_id, device, viewer, session_id=session_id)
+        relay.sessions.open(session)
+        viewer.send(WatchReady(request_id=request_id, payload=ready))
+        opened.append(session)
+
+    request = DeviceWatchRequest(payload=wanted)
+    if device := relay.devices.get(device_id):
+        begin(device)
+        device.send(request)
+    elif relay.instances is not None:
+        try:
+            await relay.instances.watch(request, device_id, begin)
+        except Unreachable as error:
+            raise WatchRefused(UNREACHABLE) from error
+    if not opened:
+        raise WatchRefused(OFFLINE)
+    return opened[0]
+
+
+async def end_watch(relay: Relay, viewer: End, *, user_id: str, session_id: str) -> bool:
+    """End a session of this user's, on whichever connection it began; false if there is none.
+
+    `viewer` is who asks, and hears no echo. A session that an earlier run of the relay began, and
+    no instance knows any more, may go on at its device: that is told, so that the place is free.
+    """
+    session = relay.sessions.find_of_user(session_id, user_id)
+    if session is not None:
+        relay.sessions.end(session, "user_ended", ended_by=viewer)
+        return True
+    try:
+        left = await relay.store.left_session(session_id, user_id)
+    except SQLAlchemyError:
+        return False
+    if left is None:
+        return False
+    asked_at = left.instance_id if left.ended_at is None else None
+    try:
+        if relay.instances is not None and asked_at is not None:
+            is_ended = await relay.instances.end(asked_at, session_id, user_id)
+            if is_ended:
+                return True
+        is_told = await _tell_device(relay, left.device_id, session_id)
+    except Unreachable:
+        return False
+    if is_told:
+        relay.record(relay.store.end_session(session_id, "user_ended"))
+    return is_told
+
+
+async def _tell_device(relay: Relay, device_id: str, session_id: str) -> bool:
+    payload = WatchEnded.Payload(session_id=session_id, reason="user_ended")
+    message = WatchEnded(payload=payload)
+    if device := relay.devices.get(device_id):
+        device.send(message)
+        return True
+    return relay.instances is not None and await relay.instances.tell_device(device_id, message)
