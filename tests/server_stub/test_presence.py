@@ -1,112 +1,35 @@
 """What presence promises, held against this process's memory and against a real Redis."""
 
 import asyncio
-import os
-import signal
-import socket
-import subprocess
+import functools
+import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from redis.asyncio import Redis
-from server_stub.bus import (
-    MemoryPresence,
-    Presence,
-    RedisPresence,
-    open_presence,
-)
 
-from tests.server_stub.peers import device, relay_at, viewer, watch
-from tests.support import eventually
+from server_stub.presence import Lease, MemoryPresence, Presence
+from server_stub.redis_link import Unreachable, open_redis
+from server_stub.redis_presence import RedisPresence
+from server_stub.routing import new_instance_id
+from tests.server_stub.servers import RedisServer
+from tests.support import eventually, until
 
-Program = Callable[[str, str], str]
 LONG_S = 60.0
 SHORT_S = 0.2
 
 
-class RedisServer:
-    """A Redis of our own behind a Unix socket, which can be stopped and started again."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        self._program = program
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{folder / 'redis.sock'}"
-
-    def start(self) -> None:
-        path = self._folder / "redis.sock"
-        self._process = subprocess.Popen(
-            [
-                self._program,
-                "--port",
-                "0",
-                "--unixsocket",
-                path,
-                "--save",
-                "",
-                "--dir",
-                self._folder,
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline_s = time.monotonic() + 15
-        while not self._answers(path):
-            assert time.monotonic() < deadline_s
-            assert self._process.poll() is None
-            time.sleep(0.01)
-
-    def _answers(self, path: Path) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except OSError:
-                return False
-            probe.sendall(b"PING\r\n")
-            return probe.recv(16).startswith(b"+PONG")
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Let it accept and answer nothing, as a machine does that swaps itself to death."""
-        assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self._process.pid, signal.SIGCONT)
-
-
-@pytest.fixture
-def redis_server(program: Program, tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(program("redis-server", "redis-server"), tmp_path)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+def ignored() -> None:
+    """Take a takeover for granted."""
 
 
 @asynccontextmanager
 async def in_redis(url: str, time_to_live_s: float = LONG_S) -> AsyncIterator[RedisPresence]:
-    async with Redis.from_url(url, socket_timeout=2) as redis:
-        yield RedisPresence(
-            redis, time_to_live_s=time_to_live_s, session_time_to_live_s=LONG_S, pause_s=0.05
-        )
-
-
-async def keys(url: str) -> set[str]:
-    async with Redis.from_url(url) as redis:
-        return {key.decode() for key in await redis.keys("*")}
+    async with open_redis(url) as link:
+        yield RedisPresence(link, new_instance_id(), time_to_live_s=time_to_live_s)
 
 
 Opened = Callable[[float], Any]
@@ -122,7 +45,7 @@ def opened(request: pytest.FixtureRequest) -> Opened:
 
     if request.param == "memory":
         return in_memory
-    url = request.getfixturevalue("redis_server").url
+    url = request.getfixturevalue("redis_url")
     return lambda time_to_live_s: in_redis(url, time_to_live_s)
 
 
@@ -138,7 +61,7 @@ async def presence(opened: Opened) -> AsyncIterator[Presence]:
 async def test_a_device_is_online_while_it_is_registered(presence: Presence) -> None:
     """Registered is online, unregistered is not, and neither is anybody else."""
     assert not await presence.is_online("cam")
-    lease = await presence.register("cam")
+    lease = await presence.register("cam", ignored)
     assert await presence.is_online("cam")
     assert not await presence.is_online("another")
     assert await presence.unregister(lease)
@@ -147,13 +70,15 @@ async def test_a_device_is_online_while_it_is_registered(presence: Presence) -> 
 
 async def test_only_the_newest_lease_counts(presence: Presence) -> None:
     """An older lease neither keeps, nor ends, nor speaks for what a newer one holds."""
-    older = await presence.register("cam")
-    newer = await presence.register("cam")
+    older = await presence.register("cam", ignored)
+    newer = await presence.register("cam", ignored)
     assert newer != older
-    await presence.report(newer, {"battery": 85})
-    await presence.report(older, {"battery": 1})
-    assert not await presence.refresh(older)
-    assert await presence.refresh(newer)
+    presence.report(newer, {"battery": 85})
+    presence.report(older, {"battery": 1})
+    presence.refresh(older)
+    presence.refresh(newer)
+    assert presence.holds(newer)
+    assert not presence.holds(older)
     assert not await presence.unregister(older)
     assert await presence.is_online("cam")
     assert await presence.last_report("cam") == {"battery": 85}
@@ -163,12 +88,12 @@ async def test_only_the_newest_lease_counts(presence: Presence) -> None:
 
 async def test_a_lease_ends_once(presence: Presence) -> None:
     """What is over cannot be kept or ended again, whoever is there meanwhile."""
-    lease = await presence.register("cam")
+    lease = await presence.register("cam", ignored)
     assert await presence.unregister(lease)
     assert not await presence.unregister(lease)
-    assert not await presence.refresh(lease)
+    presence.refresh(lease)
     assert not await presence.is_online("cam")
-    await presence.register("cam")
+    await presence.register("cam", ignored)
     assert not await presence.unregister(lease)
     assert await presence.is_online("cam")
 
@@ -176,20 +101,20 @@ async def test_a_lease_ends_once(presence: Presence) -> None:
 async def test_a_report_lasts_as_long_as_its_connection(presence: Presence) -> None:
     """The last report counts, and a new connection starts without one."""
     assert await presence.last_report("cam") is None
-    lease = await presence.register("cam")
+    lease = await presence.register("cam", ignored)
     assert await presence.last_report("cam") is None
-    await presence.report(lease, {"battery": 85, "lens": {"zoom": [1, 2.5, None, "\u00fc"]}})
-    await presence.report(lease, {"recording": True})
+    presence.report(lease, {"battery": 85, "lens": {"zoom": [1, 2.5, None, "\u00fc"]}})
+    presence.report(lease, {"recording": True})
     assert await presence.last_report("cam") == {"recording": True}
-    await presence.register("cam")
+    await presence.register("cam", ignored)
     assert await presence.last_report("cam") is None
 
 
 async def test_a_silent_device_fades(opened: Opened) -> None:
     """Without refreshes a device goes offline, its report with it; it ends without a fuss."""
     async with opened(SHORT_S) as presence:
-        lease = await presence.register("cam")
-        await presence.report(lease, {"battery": 85})
+        lease = await presence.register("cam", ignored)
+        presence.report(lease, {"battery": 85})
 
         async def is_offline() -> bool:
             return not await presence.is_online("cam")
@@ -202,11 +127,11 @@ async def test_a_silent_device_fades(opened: Opened) -> None:
 async def test_a_refreshed_device_stays(opened: Opened) -> None:
     """Refreshes keep a device and its report far beyond its time to live."""
     async with opened(SHORT_S) as presence:
-        lease = await presence.register("cam")
-        await presence.report(lease, {"battery": 85})
+        lease = await presence.register("cam", ignored)
+        presence.report(lease, {"battery": 85})
         until_s = time.monotonic() + 3 * SHORT_S
         while time.monotonic() < until_s:
-            assert await presence.refresh(lease)
+            presence.refresh(lease)
             await asyncio.sleep(SHORT_S / 10)
         assert await presence.last_report("cam") == {"battery": 85}
 
@@ -214,31 +139,24 @@ async def test_a_refreshed_device_stays(opened: Opened) -> None:
 async def test_a_late_refresh_brings_a_faded_device_back(opened: Opened) -> None:
     """A device that was slow is online again with its next heartbeat."""
     async with opened(SHORT_S) as presence:
-        lease = await presence.register("cam")
+        lease = await presence.register("cam", ignored)
 
         async def is_offline() -> bool:
             return not await presence.is_online("cam")
 
         await eventually(is_offline)
-        assert await presence.refresh(lease)
-        assert await presence.is_online("cam")
+        presence.refresh(lease)
+        await eventually(lambda: presence.is_online("cam"))
 
 
 @pytest.mark.parametrize("device_id", ["a b", "{a}:presence", "}{", "\u00fc\u20ac", "x" * 128, "*"])
 async def test_any_name_will_do(presence: Presence, device_id: str) -> None:
     """Names with the characters of keys and patterns are names like others."""
-    lease = await presence.register(device_id)
-    await presence.report(lease, {"is": device_id})
+    lease = await presence.register(device_id, ignored)
+    presence.report(lease, {"is": device_id})
     assert await presence.last_report(device_id) == {"is": device_id}
     assert not await presence.is_online("a")
     assert await presence.unregister(lease)
-
-
-async def test_sessions_come_and_go(presence: Presence) -> None:
-    """Noting, forgetting and forgetting again are all quiet."""
-    await presence.note_session("s1", "cam", "user")
-    await presence.forget_session("s1")
-    await presence.forget_session("s1")
 
 
 def test_memory_fades_by_its_clock() -> None:
@@ -248,7 +166,7 @@ def test_memory_fades_by_its_clock() -> None:
 
     async def run() -> None:
         nonlocal now_s
-        await presence.register("cam")
+        await presence.register("cam", ignored)
         now_s = 174.9
         assert await presence.is_online("cam")
         now_s = 175.0
@@ -260,33 +178,27 @@ def test_memory_fades_by_its_clock() -> None:
 # Redis
 
 
-async def test_nothing_is_left_in_redis(redis_server: RedisServer) -> None:
-    """What is over is cleaned up; only the counter of epochs stays."""
-    async with in_redis(redis_server.url) as presence:
-        lease = await presence.register("cam")
-        await presence.report(lease, {"battery": 85})
-        await presence.note_session("s1", "cam", "user")
-        assert await keys(redis_server.url) == {
-            "camagent:{cam}:presence",
-            "camagent:{cam}:report",
-            "camagent:{cam}:epoch",
-            "camagent:session:s1",
-        }
-        async with Redis.from_url(redis_server.url) as redis:
-            for key in await redis.keys("*"):
-                assert (await redis.pttl(key) > 0) == (b"epoch" not in key)
-        await presence.forget_session("s1")
+async def test_nothing_is_left_in_redis(lasting_redis: RedisServer, redis_url: str) -> None:
+    """What is over is cleaned up, and what is not fades; only the counter of epochs stays."""
+    async with in_redis(redis_url) as presence, Redis.from_url(redis_url) as redis:
+        lease = await presence.register("cam", ignored)
+        presence.report(lease, {"battery": 85})
+        await presence.is_online("cam")
+        names = {f"camagent:{{cam}}:{name}" for name in ("presence", "report", "epoch")}
+        assert await lasting_redis.keys() == names
+        for key in names:
+            assert (await redis.pttl(key) > 0) == ("epoch" not in key)
         await presence.unregister(lease)
-        assert await keys(redis_server.url) == {"camagent:{cam}:epoch"}
+        assert await lasting_redis.keys() == {"camagent:{cam}:epoch"}
 
 
-async def test_two_relays_share_what_they_know(redis_server: RedisServer) -> None:
-    """A device that moves to another relay is that one's, and visible from both."""
-    async with in_redis(redis_server.url) as here, in_redis(redis_server.url) as there:
-        older = await here.register("cam")
-        newer = await there.register("cam")
-        await there.report(newer, {"battery": 85})
-        assert not await here.refresh(older)
+async def test_two_instances_share_what_they_know(redis_url: str) -> None:
+    """A device that moves to another instance is that one's, and visible from both."""
+    async with in_redis(redis_url) as here, in_redis(redis_url) as there:
+        older = await here.register("cam", ignored)
+        newer = await there.register("cam", ignored)
+        there.report(newer, {"battery": 85})
+        assert await there.is_online("cam")
         assert not await here.unregister(older)
         assert await here.is_online("cam")
         assert await here.last_report("cam") == {"battery": 85}
@@ -294,98 +206,164 @@ async def test_two_relays_share_what_they_know(redis_server: RedisServer) -> Non
         assert not await here.is_online("cam")
 
 
-async def test_a_report_outlasts_its_time_in_redis(redis_server: RedisServer) -> None:
-    """Refreshes keep a report there, too, where another relay reads it."""
-    async with (
-        in_redis(redis_server.url, SHORT_S) as here,
-        in_redis(redis_server.url, SHORT_S) as there,
-    ):
-        lease = await here.register("cam")
-        await here.report(lease, {"battery": 85})
+async def test_an_old_lease_is_lost_with_its_next_refresh(redis_url: str) -> None:
+    """Who did not hear of a takeover finds out by itself, and leaves the newest in peace."""
+    lost: list[str] = []
+    async with in_redis(redis_url, SHORT_S) as here, in_redis(redis_url) as there:
+        older = await here.register("cam", lambda: lost.append("here"))
+        newer = await there.register("cam", lambda: lost.append("there"))
+        here.refresh(older)
+        await until(lambda: lost)
+        assert not here.holds(older)
+        there.refresh(newer)
+        assert await there.unregister(newer)
+        assert lost == ["here"]
+
+
+def _round_trips(presence: RedisPresence) -> list[int]:
+    """Note how many commands each further round trip to Redis carries."""
+    calls: list[int] = []
+    execute = presence._link._execute
+
+    async def noted(commands: Any) -> list[Any]:
+        calls.append(len(commands))
+        return await execute(commands)
+
+    presence._link._execute = noted  # type: ignore[method-assign]
+    return calls
+
+
+async def test_refreshes_wait_for_nobody_and_travel_together(redis_url: str) -> None:
+    """Many heartbeats are one round trip, and none of them waits for it."""
+    async with in_redis(redis_url, 1.0) as presence, Redis.from_url(redis_url) as redis:
+        leases = [await presence.register(f"cam-{number}", ignored) for number in range(200)]
+        for lease in leases:
+            await redis.pexpire(f"camagent:{{{lease.device_id}}}:presence", 60_000)
+        calls = _round_trips(presence)
+        for lease in leases:
+            presence.refresh(lease)
+        assert calls == []
+
+        async def are_refreshed() -> bool:
+            left_ms = [await redis.pttl(f"camagent:{{cam-{n}}}:presence") for n in range(200)]
+            return max(left_ms) <= 1000
+
+        await eventually(are_refreshed)
+        assert calls == [200]
+
+
+async def test_a_report_outlasts_its_time_in_redis(redis_url: str) -> None:
+    """Refreshes keep a report there, too, where another instance reads it."""
+    async with in_redis(redis_url, SHORT_S) as here, in_redis(redis_url, SHORT_S) as there:
+        lease = await here.register("cam", ignored)
+        here.report(lease, {"battery": 85})
         until_s = time.monotonic() + 3 * SHORT_S
         while time.monotonic() < until_s:
-            await here.refresh(lease)
+            here.refresh(lease)
             await asyncio.sleep(SHORT_S / 10)
         assert await there.last_report("cam") == {"battery": 85}
 
 
-async def test_redis_goes_away_and_comes_back(
+# Races, as many as show what is left out: without the scripts about half of them are lost
+
+
+RACES = 300
+
+
+async def test_a_late_end_never_takes_a_newer_registration_down(redis_url: str) -> None:
+    """Whichever comes first to Redis, the device is online and the newest instance's."""
+    async with in_redis(redis_url) as here, in_redis(redis_url) as there:
+
+        async def race(number: int) -> None:
+            device_id = f"cam-{number}"
+            older = await here.register(device_id, ignored)
+            sides: list[Any] = [here.unregister(older), there.register(device_id, ignored)]
+            random.Random(number).shuffle(sides)  # noqa: S311 - an order to try
+            await asyncio.gather(*sides)
+            assert await here.is_online(device_id)
+            assert await here.whereabouts(device_id) == there._instance_id
+
+        await asyncio.gather(*(race(number) for number in range(RACES)))
+
+
+async def test_of_two_registrations_one_wins_and_the_other_knows(redis_url: str) -> None:
+    """However they overlap, exactly one lease can be refreshed: the one that Redis names."""
+    async with in_redis(redis_url, 1.0) as here, in_redis(redis_url, 1.0) as there:
+        lost: list[tuple[int, RedisPresence]] = []
+        leases: list[tuple[int, RedisPresence, Lease]] = []
+
+        async def race(number: int) -> None:
+            for side in random.Random(number).sample([here, there], 2):  # noqa: S311 - an order to try
+                gone = functools.partial(lost.append, (number, side))
+                leases.append((number, side, await side.register(f"cam-{number}", gone)))
+
+        await asyncio.gather(*(race(number) for number in range(RACES)))
+        for _, side, lease in leases:
+            side.refresh(lease)
+        await until(lambda: len(lost) == RACES)
+        for number, side in lost:
+            winner = there if side is here else here
+            assert await side.whereabouts(f"cam-{number}") == winner._instance_id
+        assert len({number for number, _ in lost}) == RACES
+
+
+# Without Redis
+
+
+async def test_what_is_local_goes_on_without_redis(
     redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without Redis the local part goes on; when it is back, empty, a refresh fills it in."""
-    async with in_redis(redis_server.url) as presence:
-        lease = await presence.register("cam")
-        await presence.report(lease, {"battery": 85})
+    """While Redis is away this process answers; afterwards all of it is there again."""
+    async with open_redis(redis_server.url) as link:
+        presence = RedisPresence(link, new_instance_id(), time_to_live_s=LONG_S)
+        lease = await presence.register("cam", ignored)
+        presence.report(lease, {"battery": 85})
         redis_server.stop()
         for _ in range(3):
             assert await presence.is_online("cam")
-            assert await presence.refresh(lease)
+            presence.refresh(lease)
         assert await presence.last_report("cam") == {"battery": 85}
-        second = await presence.register("second")
-        await presence.note_session("s1", "cam", "user")
-        await presence.forget_session("s1")
+        second = await presence.register("second", ignored)
+        with pytest.raises(Unreachable):
+            await presence.whereabouts("cam")
 
         redis_server.start()
-
-        async def is_back() -> bool:
-            await presence.refresh(lease)
-            await presence.refresh(second)
-            return {"camagent:{cam}:presence", "camagent:{second}:presence"} <= await keys(
-                redis_server.url
-            )
-
-        await eventually(is_back)
-        assert await presence.is_online("cam")
+        assert link.back()
+        await presence.come_back()
+        expected = {"camagent:{cam}:presence", "camagent:{cam}:report"}
+        assert expected | {"camagent:{second}:presence"} <= await redis_server.keys()
         assert await presence.unregister(lease)
         assert await presence.unregister(second)
-        assert not {key for key in await keys(redis_server.url) if "presence" in key}
+        assert not {key for key in await redis_server.keys() if "presence" in key}
     said = capsys.readouterr().out
-    assert said.count("presence.redis_away") == 1
-    assert said.count("presence.redis_back") == 1
+    assert said.count("redis.away") == 1
+    assert said.count("redis.back") == 1
+
+
+async def test_who_came_while_redis_was_away_is_the_newest(redis_server: RedisServer) -> None:
+    """A device that moved meanwhile is not lost to the connection that Redis remembers."""
+    lost: list[str] = []
+    async with in_redis(redis_server.url) as here, open_redis(redis_server.url) as link:
+        there = RedisPresence(link, new_instance_id(), time_to_live_s=LONG_S)
+        older = await here.register("cam", lambda: lost.append("here"))
+        link.lost(OSError("as told"))
+        newer = await there.register("cam", lambda: lost.append("there"))
+        link.back()
+        await there.come_back()
+        assert await here.whereabouts("cam") == there._instance_id
+        here._renew(older)
+        there._renew(newer)
+        await until(lambda: lost)
+        assert await there.unregister(newer)
+        assert lost == ["here"]
 
 
 async def test_a_frozen_redis_is_waited_for_once(redis_server: RedisServer) -> None:
-    """A Redis that hangs costs one time-out and not one for each message."""
-    async with open_presence(
-        redis_server.url, heartbeat_interval_s=30, longest_session_s=60
-    ) as presence:
-        lease = await presence.register("cam")
+    """A Redis that hangs costs one time-out and not one for each question."""
+    async with in_redis(redis_server.url) as presence:
+        await presence.register("cam", ignored)
         with redis_server.frozen():
             began_at_s = time.monotonic()
             for _ in range(50):
-                assert await presence.refresh(lease)
+                assert await presence.is_online("cam")
             assert time.monotonic() - began_at_s < 4
-
-
-async def test_a_relay_goes_on_without_redis(redis_server: RedisServer, tmp_path: Path) -> None:
-    """Devices connect, are watched and leave while Redis is gone."""
-    async with (
-        relay_at(tmp_path, redis_url=SecretStr(redis_server.url)) as relay,
-        device(relay) as cam,
-        viewer(relay) as user,
-    ):
-        await watch(user, cam)
-        await relay._records.join()
-        assert len([key for key in await keys(redis_server.url) if "session" in key]) == 1
-        redis_server.stop()
-        await watch(user, cam)
-        async with device(relay) as newer:
-            for _ in range(2):
-                assert (await user.payload("watch_ended"))["reason"] == "device_disconnected"
-            await watch(user, newer)
-            await newer.nothing_came()
-
-
-async def test_a_relay_cleans_up_in_redis(redis_server: RedisServer, tmp_path: Path) -> None:
-    """When a relay stops, nothing of its devices and sessions is left."""
-    async with (
-        relay_at(tmp_path, redis_url=SecretStr(redis_server.url)) as relay,
-        device(relay) as cam,
-        viewer(relay) as user,
-    ):
-        await cam.send("device_presence", {"battery": 85})
-        await watch(user, cam)
-        await cam.nothing_came()
-        assert "camagent:{cam}:report" in await keys(redis_server.url)
-        relay.close_connections()
-    assert await keys(redis_server.url) == {"camagent:{cam}:epoch"}
