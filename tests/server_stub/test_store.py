@@ -1,18 +1,54 @@
 """What the database keeps."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from server_stub.store import DeviceExists, DeviceUnknown, Store, open_store
+from tests.server_stub.servers import PostgresServer
+
+Program = Callable[[str, str], str]
+
+
+@pytest.fixture(scope="session")
+def postgres(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Hold a PostgreSQL and give its URL, or skip."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    initdb, server = (
+        str(found[-1] / name) if found else program(name, "postgresql")
+        for name in ("initdb", "postgres")
+    )
+    held = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=server)
+    held.create()
+    held.start()
+    try:
+        yield held.url
+    finally:
+        held.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the address of an empty database of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}"
+    address = str(request.getfixturevalue("postgres"))
+    engine = create_async_engine(address.replace("postgresql:", "postgresql+asyncpg:"))
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+    await engine.dispose()
+    return address
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as held:
+async def store(url: str) -> AsyncIterator[Store]:
+    async with open_store(url) as held:
         yield held
 
 
@@ -83,8 +119,8 @@ async def test_a_removed_device_takes_its_grants_along(store: Store) -> None:
 
 async def test_a_session_ends_once(store: Store) -> None:
     """The first end counts; one that nobody ended is an error at the next start."""
-    await store.start_session("s1", "cam", "user")
-    await store.start_session("s2", "cam", "user")
+    await store.start_session("s1", "cam", "user", instance_id="a1")
+    await store.start_session("s2", "cam", "user", instance_id="a1")
     first, second = await store.sessions()
     assert (first.session_id, first.device_id, first.user_id) == ("s1", "cam", "user")
     assert is_now(first.started_at)
@@ -99,6 +135,30 @@ async def test_a_session_ends_once(store: Store) -> None:
     assert is_now(second.ended_at)
 
 
+async def test_an_instance_that_is_gone_takes_no_other_sessions_along(store: Store) -> None:
+    """Only what the instances named had open is closed, and who has any open is known."""
+    assert await store.instances_in_sessions() == []
+    for name in ("a1", "a1", "b2", "c3"):
+        number = len(await store.sessions())
+        await store.start_session(f"s{number}", "cam", "user", instance_id=name)
+    await store.end_session("s3", "user_ended")
+    assert sorted(await store.instances_in_sessions()) == ["a1", "b2"]
+    assert await store.end_forgotten_sessions(["a1", "c3"]) == 2
+    assert [one.reason for one in await store.sessions()] == ["error", "error", None, "user_ended"]
+    assert await store.instances_in_sessions() == ["b2"]
+
+
+async def test_what_a_relay_left_is_found_by_its_user(store: Store) -> None:
+    """An open session, or one that an error closed, is its user's to end; others are over."""
+    for number in range(3):
+        await store.start_session(f"s{number}", "cam", "user", instance_id="a1")
+    await store.end_session("s1", "error")
+    await store.end_session("s2", "timeout")
+    found = [await store.left_session(f"s{number}", "user") for number in range(3)]
+    assert [one and one.instance_id for one in found] == ["a1", "a1", None]
+    assert await store.left_session("s0", "another") is None
+
+
 async def test_names_are_values(store: Store) -> None:
     """SQL in a name is a name."""
     name = "'; DROP TABLE devices; --"
@@ -108,9 +168,9 @@ async def test_names_are_values(store: Store) -> None:
     assert not await store.is_granted("%", name)
 
 
-async def test_two_programs_share_one_database(tmp_path: Path, store: Store) -> None:
+async def test_two_programs_share_one_database(url: str, store: Store) -> None:
     """What a command writes while the relay runs is there for the relay at once."""
-    async with open_store(f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}") as command:
+    async with open_store(url) as command:
         await command.add_device("cam")
         await command.grant("user", "cam")
         assert await store.is_granted("user", "cam")
