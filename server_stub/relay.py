@@ -7,11 +7,15 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import WatchEndReason
+from server_stub.addresses import Surroundings
+from server_stub.auth import TokenReader
 from server_stub.bus import Presence, open_presence
-from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
+from server_stub.connection import GOING_AWAY, Connection, Limits
+from server_stub.key_url import keys_at
+from server_stub.keys import FixedKeys, KeySource, keys_of_pem, secret_key
+from server_stub.rights import Rights
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
 from server_stub.store import Store, open_store
@@ -20,7 +24,6 @@ from server_stub.turn import IceServers
 log = structlog.get_logger(__name__)
 
 _MOST_RECORDS_WAITING = 10_000
-_RECHECK_INTERVAL_S = 10.0
 _LAST_RECORDS_DEADLINE_S = 5.0
 
 
@@ -30,13 +33,18 @@ class Relay:
     Attributes:
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
+        rights: whether who is here still may.
+        tokens: what reads viewers' tokens.
         port: where it listens; set by whoever listens.
     """
 
-    def __init__(self, settings: RelaySettings, store: Store, presence: Presence) -> None:
+    def __init__(
+        self, settings: RelaySettings, store: Store, presence: Presence, keys: KeySource
+    ) -> None:
         self.store = store
         self.presence = presence
-        self.jwt_secret = settings.jwt_secret.get_secret_value()
+        self.tokens = TokenReader(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+        self.surroundings = Surroundings(settings.trusted_proxies, settings.allowed_origins)
         self.port = settings.port
         self.limits = Limits(
             hello_deadline_s=settings.hello_deadline_s,
@@ -58,6 +66,7 @@ class Relay:
             on_start=self._write_start,
             on_end=self._write_end,
         )
+        self.rights = Rights(store, self.devices, self.sessions)
         self._connections: set[Connection] = set()
         self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
             _MOST_RECORDS_WAITING
@@ -107,18 +116,6 @@ class Relay:
             while not self._records.empty():
                 self._records.get_nowait().close()
 
-    async def drop_removed_devices(self, every_s: float = _RECHECK_INTERVAL_S) -> None:
-        """Close the connections of devices that were removed meanwhile, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                known = {device.device_id for device in await self.store.devices()}
-            except SQLAlchemyError as error:
-                log.warning("relay.database_away", problem=type(error).__name__)
-                continue
-            for device_id in set(self.devices) - known:
-                self.devices[device_id].close(POLICY_VIOLATION, "Device not found")
-
     def _write_start(self, session: WatchSession) -> None:
         one = session
         self.record(self.store.start_session(one.session_id, one.device_id, one.user_id))
@@ -143,15 +140,16 @@ async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
             heartbeat_interval_s=settings.heartbeat_interval_s,
             longest_session_s=settings.longest_session_s,
         ) as presence,
+        _open_keys(settings) as keys,
     ):
         forgotten = await store.end_forgotten_sessions()
         if forgotten:
             log.warning("relay.sessions_forgotten", sessions=forgotten)
-        relay = Relay(settings, store, presence)
+        relay = Relay(settings, store, presence, keys)
         # No task group: it would wrap what the block raises, and neither task fails.
         own = [
             asyncio.create_task(relay.write_records()),
-            asyncio.create_task(relay.drop_removed_devices()),
+            asyncio.create_task(relay.rights.keep_checking()),
         ]
         try:
             yield relay
@@ -160,3 +158,16 @@ async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
             for task in own:
                 task.cancel()
             await asyncio.wait(own)
+
+
+@asynccontextmanager
+async def _open_keys(settings: RelaySettings) -> AsyncIterator[KeySource]:
+    """Hold the keys of viewers' tokens, wherever the settings have them."""
+    if settings.jwt_jwks_url is not None:
+        async with keys_at(settings.jwt_jwks_url) as keys:
+            yield keys
+    elif settings.jwt_public_key is not None:
+        yield FixedKeys(keys_of_pem(settings.jwt_public_key))
+    else:
+        assert settings.jwt_secret is not None, "the settings have one source of keys"
+        yield FixedKeys([secret_key(settings.jwt_secret.get_secret_value())])

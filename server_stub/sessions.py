@@ -85,6 +85,10 @@ class Sessions:
         """Tell whether there is such a session, whoever its ends are."""
         return session_id in self._live
 
+    def live(self) -> list[WatchSession]:
+        """List the sessions that run now."""
+        return list(self._live.values())
+
     def find(self, session_id: str, connection: Connection) -> WatchSession | None:
         """Look up a session that `connection` is an end of."""
         session = self._live.get(session_id)
