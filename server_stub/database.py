@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -15,12 +15,16 @@ from server_stub.schema import bring_up_to_date
 
 @asynccontextmanager
 async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
-    """Hold the database at `url`.
+    """Hold the database at `url`. PostgreSQL's needs no driver in its name.
 
     Raises:
         SQLAlchemyError: it cannot be used, or is of a newer release.
     """
-    engine = create_async_engine(url)
+    address = make_url(url)
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+asyncpg")
+    # A connection may have died since it was used: PostgreSQL was restarted, say.
+    engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     try:

@@ -70,4 +70,5 @@ watch_sessions = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", String(32)),
     Column("end_asked_at", UtcDateTime),
+    Column("instance_id", String(32), index=True),
 )

@@ -1,4 +1,4 @@
-"""A device has several tokens while one takes over from another; a session can be asked to end."""
+"""Several tokens for a device; sessions that say which process has them, and can be asked to end."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,3 +34,5 @@ def upgrade() -> None:
     op.execute(sa.text("UPDATE devices SET needs_token = false WHERE token_hash IS NULL"))
     op.drop_column("devices", "token_hash")
     op.add_column("watch_sessions", sa.Column("end_asked_at", sa.DateTime(timezone=True)))
+    op.add_column("watch_sessions", sa.Column("instance_id", sa.String(32)))
+    op.create_index("ix_watch_sessions_instance_id", "watch_sessions", ["instance_id"])
