@@ -167,7 +167,7 @@ async def _open_keys(settings: RelaySettings) -> AsyncIterator[KeySource]:
         async with keys_at(settings.jwt_jwks_url) as keys:
             yield keys
     elif settings.jwt_public_key is not None:
-        yield FixedKeys(keys_of_pem(settings.jwt_public_key))
+        yield FixedKeys(keys_of_pem(settings.jwt_public_key.get_secret_value()))
     else:
         assert settings.jwt_secret is not None, "the settings have one source of keys"
         yield FixedKeys([secret_key(settings.jwt_secret.get_secret_value())])

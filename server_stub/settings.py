@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -70,7 +71,8 @@ class RelaySettings(StoreSettings):
     redis_url: SecretStr | None = Field(
         default=None, description="where presence is kept, such as redis://localhost:6379/0"
     )
-    jwt_public_key: str | None = Field(
+    # No secret, but somebody will put the private key there by mistake.
+    jwt_public_key: SecretStr | None = Field(
         default=None,
         description="a file with the PEM public keys that viewers' tokens are checked with, RSA, "
         "P-256 or Ed25519, or its text; instead of a secret",
@@ -148,6 +150,23 @@ class RelaySettings(StoreSettings):
         default=200, ge=1, description="what one connection may send in a burst; default 200"
     )
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _are_networks(cls, value: object) -> object:
+        """Read each by itself: pydantic's own complaint would be two for one address.
+
+        Of two such validators the one that stands last comes first: the text is split by then.
+        """
+        if not isinstance(value, tuple):
+            return value
+        networks = []
+        for part in value:
+            try:
+                networks.append(ipaddress.ip_network(part))
+            except ValueError as error:
+                raise ValueError(f"{error}") from None
+        return tuple(networks)
+
     @field_validator("stun_urls", "turn_urls", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -179,35 +198,22 @@ class RelaySettings(StoreSettings):
                 raise ValueError(f"{origin!r} is no origin")
         return tuple(normal_origin(origin) or origin for origin in origins)
 
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _are_networks(cls, value: object) -> object:
-        """Read each by itself: pydantic's own complaint would be two for one address."""
-        if not isinstance(value, tuple):
-            return value
-        networks = []
-        for part in value:
-            try:
-                networks.append(ipaddress.ip_network(part))
-            except ValueError as error:
-                raise ValueError(f"{error}") from None
-        return tuple(networks)
-
     @field_validator("jwt_public_key")
     @classmethod
-    def _holds_keys(cls, value: str | None) -> str | None:
+    def _holds_keys(cls, value: SecretStr | None) -> SecretStr | None:
         """Read the file, if it is one, so that what is kept is the text."""
         if value is None:
             return None
-        text = value.replace("\\n", "\n")  # as one line, which is all some environments take
+        # It may come as one line, which is all some environments take.
+        text = value.get_secret_value().replace("\\n", "\n")
         if not text.lstrip().startswith("-----BEGIN"):
             try:
-                text = Path(value).read_text()
+                text = Path(text).read_text()
             except (OSError, ValueError) as error:
                 problem = getattr(error, "strerror", None) or "no text"
-                raise ValueError(f"cannot be read: {problem}") from None
+                raise ValueError(f"the file cannot be read: {problem}") from None
         keys_of_pem(text)
-        return text
+        return SecretStr(text)
 
     @field_validator("jwt_jwks_url")
     @classmethod
@@ -216,6 +222,7 @@ class RelaySettings(StoreSettings):
             return None
         if not _HTTP_URL.fullmatch(url):
             raise ValueError("no http or https URL")
+        urlsplit(url).port  # noqa: B018 - it complains about a host or port that is none
         if info.data.get("jwt_public_key"):
             raise ValueError("CAMAGENT_RELAY_JWT_PUBLIC_KEY is set as well, and one has to go")
         return url

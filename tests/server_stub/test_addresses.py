@@ -1,8 +1,8 @@
 """Where requests come from, behind proxies and from pages."""
 
 import ipaddress
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from server_stub.addresses import (
@@ -23,7 +24,6 @@ from server_stub.addresses import (
 from tests.server_stub.peers import relay_at
 
 LOOPBACK = "127.0.0.0/8"
-Asked = Callable[..., AbstractAsyncContextManager[str]]
 
 
 @asynccontextmanager
@@ -184,11 +184,12 @@ async def test_a_strangers_page_is_refused_before_it_is_connected(
     changes: dict[str, Any] = {"trusted_proxies": "127.0.0.1"}
     async with relay_at(tmp_path, **changes) as relay:
         own = f"http://127.0.0.1:{relay.port}"
-        with capture_logs() as lines:
+        with capture_logs(processors=[merge_contextvars]) as lines:
             foreign = {"Origin": "https://evil.example.com", "X-Forwarded-For": "203.0.113.7"}
             assert await _status(relay.port, path, **foreign) == 403
         (line,) = [line for line in lines if line["event"] == "origin.refused"]
         assert line["origin"] == "https://evil.example.com"
+        assert line["address"] == "203.0.113.7"
         assert await _status(relay.port, path, Origin=own) == 101
         assert await _status(relay.port, path) == 101
 

@@ -1,5 +1,6 @@
 """Who is who: viewers' tokens and devices' secrets."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -127,9 +128,8 @@ async def test_a_header_that_is_not_ours_is_refused(header: Any) -> None:
         {"sub": "\0"},
         {"sub": "\ud800"},
         {"aud": "others"},
-        {"aud": {}},
+        {"aud": 5},
     ],
-    ids=str,
 )
 async def test_claims_that_are_not_good_are_refused(changes: dict[str, Any]) -> None:
     """Dates hold, the user has a name, and a token for others is not for us."""
@@ -198,16 +198,12 @@ def test_any_signed_nonsense_is_a_token_or_invalid(data: st.DataObject) -> None:
         | st.text(max_size=60)
         | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True)
     )
-    reading = READER.read(token)
     try:
-        reading.send(None)  # nothing here waits
-    except StopIteration as done:
-        assert 0 < len(done.value.user_id) <= 128
-        assert done.value.expires_at_s > time.time()
+        identity = asyncio.run(READER.read(token))
     except TokenInvalid:
-        pass
-    finally:
-        reading.close()
+        return
+    assert 0 < len(identity.user_id) <= 128
+    assert identity.expires_at_s > time.time()
 
 
 def test_what_pyjwt_writes_is_what_is_read_here() -> None:

@@ -103,7 +103,7 @@ async def test_a_database_of_a_newer_release_is_left_alone(database_url: str) ->
     with pytest.raises(SchemaUnknown, match=f"version 9999, and this release knows {NEWEST}"):
         async with open_store(database_url):
             pass
-    await _run(database_url, f"UPDATE alembic_version SET version_num = '{NEWEST}'")
+    await _run(database_url, f"UPDATE alembic_version SET version_num = '{NEWEST}'")  # noqa: S608 - ours
     async with open_store(database_url) as store:
         assert [one.device_id for one in await store.devices()] == ["cam"]
 
@@ -125,6 +125,7 @@ from server_stub.store import open_store
 async def start():
     async with open_store(sys.argv[1]) as store:
         await store.add_device(sys.argv[2])
+print('ready', flush=True)
 sys.stdin.readline()
 asyncio.run(start())
 """
@@ -137,15 +138,18 @@ async def test_several_start_at_once(database_url: str) -> None:
         await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _START, database_url, f"cam{number}"),
             stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=Path(__file__).parents[2],
         )
         for number in range(4)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
     ended = await asyncio.gather(*(process.communicate(b"\n") for process in processes))
-    assert [
-        (process.returncode, errors) for process, (_, errors) in zip(processes, ended, strict=True)
-    ] == [(0, b"")] * 4
+    assert [errors for _, errors in ended] == [b""] * 4
+    assert [process.returncode for process in processes] == [0] * 4
     async with open_store(database_url) as store:
         devices = await store.devices()
         assert [one.device_id for one in devices] == [f"cam{number}" for number in range(4)]
