@@ -21,7 +21,7 @@ async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
 def lasting_postgres(
     program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresServer]:
-    initdb, postgres = (program(name, "postgresql") for name in ("initdb", "postgres"))
+    initdb, postgres = (_postgresql(name, program) for name in ("initdb", "postgres"))
     server = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=postgres)
     server.create()
     server.start()
@@ -29,6 +29,12 @@ def lasting_postgres(
         yield server
     finally:
         server.stop()
+
+
+def _postgresql(name: str, program: Callable[[str, str], str]) -> str:
+    """Find one of PostgreSQL's programs, which Debian keeps off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else program(name, "postgresql")
 
 
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
