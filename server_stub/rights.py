@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 RECHECK_INTERVAL_S = 10.0
-_AT_ONCE = 250
+_AT_ONCE = 100
 
 
 def may_connect(device: Device, token: str | None) -> bool:
