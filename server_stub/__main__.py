@@ -11,7 +11,8 @@ from camagent.logs import configure_logs
 try:
     from sqlalchemy.exc import SQLAlchemyError
 
-    from server_stub.cli import CommandFailed, run_command
+    from server_stub.cli import run_command
+    from server_stub.commands import CommandFailed
 except ModuleNotFoundError as missing:
     # An agent is installed without what only a relay needs.
     sys.exit(f"camagent-relay: {missing.name} is missing; pip install 'camagent[server]'")

@@ -5,9 +5,10 @@ from typing import Any
 
 from aiohttp import web
 
-from server_stub.auth import TokenInvalid, bearer, may_connect, read_token
+from server_stub.auth import TokenInvalid, TokenUnchecked, bearer
+from server_stub.records import Device
 from server_stub.relay import RELAY, Relay
-from server_stub.store import Device
+from server_stub.rights import may_connect
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _CHECK = "check"
@@ -18,7 +19,9 @@ async def list_devices(request: web.Request) -> web.Response:
     """List the devices that the user of a Bearer token may watch, with their presence."""
     relay = request.app[RELAY]
     try:
-        identity = read_token(relay.jwt_secret, bearer(request.headers.get("Authorization")) or "")
+        identity = await relay.tokens.read(bearer(request.headers.get("Authorization")) or "")
+    except TokenUnchecked:
+        return web.json_response({"error": "Tokens cannot be checked now"}, status=503)
     except TokenInvalid:
         return _unauthorized()
     devices = await relay.store.devices_of(identity.user_id)
@@ -36,7 +39,7 @@ async def list_ice_servers(request: web.Request) -> web.Response:
     device = await relay.store.device(device_id)
     if device is None:
         return web.json_response({"error": "Device not found"}, status=404)
-    if not may_connect(device.token_hash, bearer(request.headers.get("Authorization"))):
+    if not may_connect(device, bearer(request.headers.get("Authorization"))):
         return _unauthorized()
     servers = relay.ice_servers.for_device(_CHECK, now_s=time.time())
     listed = [server.model_dump(mode="json") for server in servers]

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from camagent.notify import Notifier
+from server_stub.addresses import SURROUNDINGS, client_address, origin_is_allowed
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
 from server_stub.relay import RELAY, Relay, open_relay
@@ -26,6 +27,7 @@ _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
 _STATUS_INTERVAL_S = 5.0
+_LONGEST_ORIGIN = 200
 
 _BEGINNINGS = ("/ws/", "/whep/")
 
@@ -52,10 +54,11 @@ def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
     application = web.Application(middlewares=[_refuse_while_draining])
     application[RELAY] = relay
+    application[SURROUNDINGS] = relay.surroundings
     application.on_response_prepare.append(_add_security_headers)
     application.on_shutdown.append(_say_goodbye)
-    application.router.add_get("/ws/device", serve_device)
-    application.router.add_get("/ws/viewer", serve_viewer)
+    application.router.add_get("/ws/device", _at_the_door(serve_device))
+    application.router.add_get("/ws/viewer", _at_the_door(serve_viewer))
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
     application.router.add_get("/healthz", _healthy)
@@ -132,6 +135,19 @@ def _listen(host: str, port: int) -> socket.socket:
         raise
     listening.settimeout(0)
     return listening
+
+
+def _at_the_door(serve: Handler) -> Handler:
+    """Refuse strangers' pages before they are connected, and name the client in every log line."""
+
+    async def check(request: web.Request) -> web.StreamResponse:
+        with structlog.contextvars.bound_contextvars(address=client_address(request)):
+            if origin_is_allowed(request):
+                return await serve(request)
+            log.info("origin.refused", origin=request.headers["Origin"][:_LONGEST_ORIGIN])
+            raise web.HTTPForbidden(text="this page's origin is not allowed here\n")
+
+    return check
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:

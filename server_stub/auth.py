@@ -4,16 +4,24 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 
-_ALGORITHM = "HS256"
+from server_stub.keys import ALGORITHMS, HS256, Key, KeysAway, KeySource
+
 _LONGEST_USER_ID = 128
+_CLOCKS_APART_S = 5.0
 
 
 class TokenInvalid(Exception):
     """A viewer's token that is expired, forged or not one of ours."""
+
+
+class TokenUnchecked(TokenInvalid):
+    """A viewer's token that may be good; what would tell is away."""
 
 
 @dataclass(frozen=True)
@@ -24,29 +32,78 @@ class Identity:
     expires_at_s: float
 
 
-def make_token(secret: str, user_id: str, valid_for_s: float) -> str:
+class TokenReader:
+    """Checks viewers' tokens (RFC 7519) with the keys of `keys`.
+
+    With an issuer or an audience, tokens have to name it; one that names an audience is for others
+    where none is ours.
+    """
+
+    def __init__(
+        self, keys: KeySource, *, issuer: str | None = None, audience: str | None = None
+    ) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        required = (
+            {"exp", "sub"} | ({"iss"} if issuer else set()) | ({"aud"} if audience else set())
+        )
+        self._required = sorted(required)
+
+    async def read(self, token: str) -> Identity:
+        """Check a token's signature, its dates and whom it is by, for and about.
+
+        Raises:
+            TokenInvalid: it is not good; the text says in what way and quotes nothing of it.
+            TokenUnchecked: whether it is good cannot be told now.
+        """
+        algorithm, key_id = _header_of(token)
+        try:
+            keys = await self._keys.fitting(algorithm, key_id)
+        except KeysAway as error:
+            raise TokenUnchecked("KeysAway") from error
+        for key in keys:
+            try:
+                claims = self._claims(token, key)
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, UnicodeError, ValueError) as error:
+                raise TokenInvalid(type(error).__name__) from error
+            return _identity(claims)
+        raise TokenInvalid("no key fits")
+
+    def _claims(self, token: str, key: Key) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.material,
+            algorithms=[key.algorithm],
+            issuer=self._issuer,
+            audience=self._audience,
+            # For who signs with a clock that is ahead of ours; `exp` is exact all the same.
+            leeway=_CLOCKS_APART_S,
+            options={"require": self._required},
+        )
+
+
+def make_token(
+    secret: str,
+    user_id: str,
+    valid_for_s: float,
+    *,
+    issuer: str | None = None,
+    audience: str | None = None,
+) -> str:
     """Sign a token for `user_id`."""
     now_s = time.time()
     claims = {"sub": user_id, "iat": int(now_s), "exp": int(now_s + valid_for_s)}
-    return jwt.encode(claims, secret, algorithm=_ALGORITHM)
+    named = {"iss": issuer, "aud": audience}
+    claims |= {name: value for name, value in named.items() if value is not None}
+    return jwt.encode(claims, secret, algorithm=HS256)
 
 
-def read_token(secret: str, token: str) -> Identity:
-    """Check a viewer's token (RFC 7519): signature, `exp` and `sub`.
-
-    Raises:
-        TokenInvalid: it is not good; the text says in what way and quotes nothing of it.
-    """
-    try:
-        claims = jwt.decode(
-            token, secret, algorithms=[_ALGORITHM], options={"require": ["exp", "sub"]}
-        )
-    except (jwt.PyJWTError, UnicodeError, ValueError) as error:
-        raise TokenInvalid(type(error).__name__) from error
-    user_id = claims["sub"]
-    if not isinstance(user_id, str) or not 0 < len(user_id) <= _LONGEST_USER_ID:
-        raise TokenInvalid("sub is no user id")
-    return Identity(user_id, float(claims["exp"]))
+def is_user_id(text: str) -> bool:
+    """Tell whether `text` can name a user: what a database keeps and a log shows as it is."""
+    return 0 < len(text) <= _LONGEST_USER_ID and text.isprintable()
 
 
 def bearer(header: str | None) -> str | None:
@@ -66,8 +123,27 @@ def hash_device_token(token: str) -> str:
     return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
 
 
-def may_connect(token_hash: str | None, token: str | None) -> bool:
-    """Tell whether a device shows the right token, or needs none."""
-    if token_hash is None:
-        return True
-    return token is not None and hmac.compare_digest(hash_device_token(token), token_hash)
+def is_one_of(token_hash: str, kept: Iterable[str]) -> bool:
+    """Tell whether a hash is among those that are kept, in a time that does not say how nearly."""
+    return any(hmac.compare_digest(token_hash, one) for one in kept)
+
+
+def _header_of(token: str) -> tuple[str, str | None]:
+    """Read which algorithm and key a token says that it was signed with; nothing is checked yet."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, UnicodeError, ValueError) as error:
+        raise TokenInvalid(type(error).__name__) from error
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise TokenInvalid("alg is none of ours")
+    return algorithm, header.get("kid")
+
+
+def _identity(claims: dict[str, Any]) -> Identity:
+    user_id, expires_at_s = claims["sub"], float(claims["exp"])
+    if not is_user_id(user_id):
+        raise TokenInvalid("sub is no user id")
+    if expires_at_s <= time.time():
+        raise TokenInvalid("ExpiredSignatureError")
+    return Identity(user_id, expires_at_s)

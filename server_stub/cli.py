@@ -1,4 +1,4 @@
-"""The command line: serve, and keep the lists of devices, grants and tokens."""
+"""The command line: which command does what, and what its arguments may be."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import structlog
 import uvloop
@@ -14,21 +14,33 @@ import uvloop
 from camagent.configuration import read_settings, unknown_names
 from camagent.logs import configure_logs
 from server_stub.app import serve_until_asked
-from server_stub.auth import hash_device_token, make_device_token, make_token
+from server_stub.auth import is_user_id
+from server_stub.commands import (
+    add_device,
+    end_session,
+    grant,
+    list_devices,
+    list_grants,
+    list_sessions,
+    print_token,
+    remove_device,
+    revoke,
+    revoke_tokens,
+    rotate_token,
+)
 from server_stub.settings import RelaySettings, StoreSettings
-from server_stub.store import DeviceExists, DeviceUnknown, Store, open_store
+from server_stub.store import Store, open_store
 
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=StoreSettings)
 
+# The only name that typing has for it.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
 _SYSTEM_ENV_FILE = Path("/etc/camagent/relay.env")
-_LONGEST_TOKEN_H = 24 * 366
+_MOST_HOURS = 24 * 366
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class CommandFailed(Exception):
-    """A command that could not be carried out; the text says why."""
 
 
 def run_command(arguments: Sequence[str]) -> None:
@@ -42,11 +54,11 @@ def run_command(arguments: Sequence[str]) -> None:
     if chosen.command == "serve":
         _serve(_read(RelaySettings, chosen, rest))
     elif chosen.command == "token":
-        secret = _read(RelaySettings, chosen, rest).jwt_secret.get_secret_value()
-        print(make_token(secret, chosen.user, chosen.valid_for_h * 3600))
+        settings = _read(RelaySettings, chosen, rest)
+        print_token(settings, chosen.user, chosen.valid_for_h * 3600)
     else:
-        settings = _read(StoreSettings, chosen, rest)
-        asyncio.run(_with_store(settings, lambda store: chosen.act(store, chosen)))
+        url = _read(StoreSettings, chosen, rest).database_url.get_secret_value()
+        asyncio.run(_with_store(url, lambda store: chosen.act(store, chosen)))
 
 
 def _read(kind: type[S], chosen: argparse.Namespace, rest: Sequence[str]) -> S:
@@ -68,46 +80,9 @@ def _env_file() -> Path | None:
     return _SYSTEM_ENV_FILE if os.access(_SYSTEM_ENV_FILE, os.R_OK) else None
 
 
-async def _with_store(settings: StoreSettings, act: Callable[[Store], Awaitable[None]]) -> None:
-    async with open_store(settings.database_url.get_secret_value()) as store:
-        try:
-            await act(store)
-        except DeviceExists as error:
-            raise CommandFailed(f"the device {error} exists already") from error
-        except DeviceUnknown as error:
-            raise CommandFailed(f"there is no device {error}") from error
-
-
-async def _add(store: Store, chosen: argparse.Namespace) -> None:
-    token = None if chosen.without_token else make_device_token()
-    await store.add_device(
-        chosen.device, token_hash=None if token is None else hash_device_token(token)
-    )
-    if token is not None:
-        print(token)
-
-
-async def _list(store: Store, _chosen: argparse.Namespace) -> None:
-    for device in await store.devices():
-        seen_at = device.last_seen_at
-        seen = "never seen" if seen_at is None else f"seen {seen_at:%Y-%m-%d %H:%M} UTC"
-        print(f"{device.device_id}\t{'token' if device.token_hash else 'no token'}\t{seen}")
-
-
-async def _remove(store: Store, chosen: argparse.Namespace) -> None:
-    await store.remove_device(chosen.device)
-
-
-async def _grant(store: Store, chosen: argparse.Namespace) -> None:
-    try:
-        await store.grant(chosen.user, chosen.device)
-    except DeviceUnknown as error:
-        raise CommandFailed(f"there is no device {error}; add it first") from error
-
-
-async def _revoke(store: Store, chosen: argparse.Namespace) -> None:
-    if not await store.revoke(chosen.user, chosen.device):
-        raise CommandFailed(f"{chosen.user} had no right to watch {chosen.device}")
+async def _with_store(url: str, act: Callable[[Store], Awaitable[None]]) -> None:
+    async with open_store(url) as store:
+        await act(store)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -120,30 +95,71 @@ def _parser() -> argparse.ArgumentParser:
     # Its help is that of the settings, which are read elsewhere.
     commands.add_parser("serve", help="run the relay", add_help=False)
 
-    device = commands.add_parser("device", help="devices: add, list, remove")
-    actions = device.add_subparsers(dest="action", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="register a device and print its token, once")
-    add.add_argument("device", type=_device_id)
-    add.add_argument("--without-token", action="store_true", help="its name alone lets it in")
-    add.set_defaults(act=_add)
-    actions.add_parser("list", help="list devices").set_defaults(act=_list)
-    remove = actions.add_parser("remove", help="forget a device")
-    remove.add_argument("device")
-    remove.set_defaults(act=_remove)
-
+    _add_device_commands(commands)
     for name, act, text in (
-        ("grant", _grant, "let a user watch a device"),
-        ("revoke", _revoke, "take that right away"),
+        ("grant", grant, "let a user watch a device"),
+        ("revoke", revoke, "take that right away; running sessions end"),
     ):
         right = commands.add_parser(name, help=text)
         right.add_argument("user", type=_user_id)
         right.add_argument("device")
         right.set_defaults(act=act)
+    rights = commands.add_parser("grants", help="list who may watch what")
+    _add_list_options(rights)
+    rights.set_defaults(act=list_grants)
 
     token = commands.add_parser("token", help="print a token for a user's browser")
     token.add_argument("user", type=_user_id)
-    token.add_argument("--valid-for-h", type=_hours, default=12.0, help="hours; default 12")
+    token.add_argument("--valid-for-h", type=_token_hours, default=12.0, help="hours; default 12")
+    _add_session_commands(commands)
     return parser
+
+
+def _add_device_commands(commands: _Commands) -> None:
+    device = commands.add_parser("device", help="devices: add, list, remove, rotate, revoke-token")
+    actions = device.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="register a device and print its token, once")
+    add.add_argument("device", type=_device_id)
+    add.add_argument("--without-token", action="store_true", help="its name alone lets it in")
+    add.set_defaults(act=add_device)
+    listing = actions.add_parser("list", help="list devices")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(act=list_devices)
+    rotate = actions.add_parser("rotate", help="print a new token, once; the old one fades")
+    rotate.add_argument(
+        "--overlap-h",
+        type=_overlap_hours,
+        default=24.0,
+        help="hours for which the old one is still good; default 24",
+    )
+    for action, act in (
+        (rotate, rotate_token),
+        (
+            actions.add_parser("revoke-token", help="keep a device out until its next rotate"),
+            revoke_tokens,
+        ),
+        (actions.add_parser("remove", help="forget a device"), remove_device),
+    ):
+        action.add_argument("device")
+        action.set_defaults(act=act)
+
+
+def _add_session_commands(commands: _Commands) -> None:
+    sessions = commands.add_parser("sessions", help="watch sessions: list, end")
+    actions = sessions.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="list them, the oldest first")
+    listing.add_argument("--live", action="store_true", help="only those that have not ended")
+    _add_list_options(listing)
+    listing.set_defaults(act=list_sessions)
+    end = actions.add_parser("end", help="end one that runs, within seconds")
+    end.add_argument("session")
+    end.set_defaults(act=end_session)
+
+
+def _add_list_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--user", help="only this user's")
+    parser.add_argument("--device", help="only this device's")
+    parser.add_argument("--json", action="store_true", help="as JSON")
 
 
 def _device_id(text: str) -> str:
@@ -154,17 +170,28 @@ def _device_id(text: str) -> str:
     return text
 
 
-def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours") from None
-    if not 0 < hours <= _LONGEST_TOKEN_H:
-        raise argparse.ArgumentTypeError(f"a token is valid for up to {_LONGEST_TOKEN_H} hours")
+def _token_hours(text: str) -> float:
+    hours = _hours(text)
+    if not 0 < hours <= _MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"a token is valid for up to {_MOST_HOURS} hours")
     return hours
 
 
+def _overlap_hours(text: str) -> float:
+    hours = _hours(text)
+    if not 0 <= hours <= _MOST_HOURS:
+        raise argparse.ArgumentTypeError(f"an overlap is 0 to {_MOST_HOURS} hours")
+    return hours
+
+
+def _hours(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hours") from None
+
+
 def _user_id(text: str) -> str:
-    if not 0 < len(text) <= 128:  # noqa: PLR2004 - the protocol's limit
-        raise argparse.ArgumentTypeError("a user id has 1 to 128 characters")
+    if not is_user_id(text):
+        raise argparse.ArgumentTypeError("a user id has 1 to 128 printable characters")
     return text

@@ -19,7 +19,7 @@ from camagent.signaling.messages import (
     SignalIce,
     WatchEnded,
 )
-from server_stub.auth import bearer, may_connect
+from server_stub.auth import bearer
 from server_stub.connection import POLICY_VIOLATION, Connection, accepted
 from server_stub.presence import Lease
 from server_stub.relay import RELAY, Relay
@@ -57,7 +57,7 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         log.warning("device.unknown", device_id=device_id)
         connection.refuse("Device not found", request_id=hello.request_id)
         return None
-    if not may_connect(device.token_hash, token):
+    if not relay.rights.let_in(connection, device, token):
         log.warning("device.unauthorized", device_id=device_id, has_secret=token is not None)
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None

@@ -7,14 +7,18 @@ from typing import Any
 
 import structlog
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import WatchEndReason
-from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
+from server_stub.addresses import Surroundings
+from server_stub.auth import TokenReader
+from server_stub.connection import GOING_AWAY, Connection, Limits
 from server_stub.instances import Instances
+from server_stub.key_url import keys_at
+from server_stub.keys import FixedKeys, KeySource, keys_of_pem, secret_key
 from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence
 from server_stub.redis_link import open_redis
 from server_stub.redis_presence import RedisPresence
+from server_stub.rights import Rights
 from server_stub.routing import Routing, new_instance_id
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
@@ -25,7 +29,6 @@ from server_stub.turn import IceServers
 log = structlog.get_logger(__name__)
 
 _MOST_RECORDS_WAITING = 10_000
-_RECHECK_INTERVAL_S = 10.0
 _LAST_RECORDS_DEADLINE_S = 5.0
 _BEATS_PER_HEARTBEAT = 8
 """So that an instance that is gone is missed within half a heartbeat of the clients."""
@@ -37,6 +40,8 @@ class Relay:
     Attributes:
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
+        rights: whether who is here still may.
+        tokens: what reads viewers' tokens.
         port: where it listens; set by whoever listens.
         instance_id: its name among the instances of this relay, new with each start.
         instances: the others, where there may be some.
@@ -44,14 +49,20 @@ class Relay:
     """
 
     def __init__(
-        self, settings: RelaySettings, store: Store, presence: Presence, instance_id: str
+        self,
+        settings: RelaySettings,
+        store: Store,
+        presence: Presence,
+        keys: KeySource,
+        instance_id: str,
     ) -> None:
         self.instance_id = instance_id
         self.instances: Instances | None = None
         self.is_draining = False
         self.store = store
         self.presence = presence
-        self.jwt_secret = settings.jwt_secret.get_secret_value()
+        self.tokens = TokenReader(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
+        self.surroundings = Surroundings(settings.trusted_proxies, settings.allowed_origins)
         self.port = settings.port
         self.limits = Limits(
             hello_deadline_s=settings.hello_deadline_s,
@@ -73,6 +84,7 @@ class Relay:
             on_start=self._write_start,
             on_end=self._write_end,
         )
+        self.rights = Rights(store, self.devices, self.sessions)
         self._connections: set[Connection] = set()
         self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
             _MOST_RECORDS_WAITING
@@ -143,18 +155,6 @@ class Relay:
             while not self._records.empty():
                 self._records.get_nowait().close()
 
-    async def drop_removed_devices(self, every_s: float = _RECHECK_INTERVAL_S) -> None:
-        """Close the connections of devices that were removed meanwhile, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                known = {device.device_id for device in await self.store.devices()}
-            except SQLAlchemyError as error:
-                log.warning("relay.database_away", problem=type(error).__name__)
-                continue
-            for device_id in set(self.devices) - known:
-                self.devices[device_id].close(POLICY_VIOLATION, "Device not found")
-
     def _write_start(self, session: WatchSession) -> None:
         self.record(
             self.store.start_session(
@@ -175,16 +175,18 @@ RELAY: web.AppKey[Relay] = web.AppKey("relay", Relay)
 @asynccontextmanager
 async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Hold the relay's state: database, presence, and the tasks that keep both."""
-    time_to_live_s = HEARTBEATS_TO_LIVE * settings.heartbeat_interval_s
     async with AsyncExitStack() as held:
         store = await held.enter_async_context(open_store(settings.database_url.get_secret_value()))
+        keys = await held.enter_async_context(_open_keys(settings))
         if settings.redis_url is None:
-            relay = Relay(settings, store, MemoryPresence(time_to_live_s), new_instance_id())
+            time_to_live_s = HEARTBEATS_TO_LIVE * settings.heartbeat_interval_s
+            presence = MemoryPresence(time_to_live_s)
+            relay = Relay(settings, store, presence, keys, new_instance_id())
             if forgotten := await store.end_forgotten_sessions():
                 log.warning("relay.sessions_forgotten", sessions=forgotten)
         else:
-            relay = await held.enter_async_context(_one_of_several(settings, store))
-        async with beside(relay.write_records(), relay.drop_removed_devices()):
+            relay = await held.enter_async_context(_one_of_several(settings, store, keys))
+        async with beside(relay.write_records(), relay.rights.keep_checking()):
             try:
                 yield relay
             finally:
@@ -192,7 +194,9 @@ async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def _one_of_several(settings: RelaySettings, store: Store) -> AsyncIterator[Relay]:
+async def _one_of_several(
+    settings: RelaySettings, store: Store, keys: KeySource
+) -> AsyncIterator[Relay]:
     """Hold the state of one instance, which shares Redis with others."""
     assert settings.redis_url is not None
     interval_s = settings.heartbeat_interval_s
@@ -201,7 +205,20 @@ async def _one_of_several(settings: RelaySettings, store: Store) -> AsyncIterato
         presence = RedisPresence(
             link, routing.instance_id, time_to_live_s=HEARTBEATS_TO_LIVE * interval_s
         )
-        relay = Relay(settings, store, presence, routing.instance_id)
+        relay = Relay(settings, store, presence, keys, routing.instance_id)
         relay.instances = Instances(routing, presence, relay.sessions, relay.devices, store)
         async with relay.instances.joined(tidy_every_s=interval_s):
             yield relay
+
+
+@asynccontextmanager
+async def _open_keys(settings: RelaySettings) -> AsyncIterator[KeySource]:
+    """Hold the keys of viewers' tokens, wherever the settings have them."""
+    if settings.jwt_jwks_url is not None:
+        async with keys_at(settings.jwt_jwks_url) as keys:
+            yield keys
+    elif settings.jwt_public_key is not None:
+        yield FixedKeys(keys_of_pem(settings.jwt_public_key.get_secret_value()))
+    else:
+        assert settings.jwt_secret is not None, "the settings have one source of keys"
+        yield FixedKeys([secret_key(settings.jwt_secret.get_secret_value())])

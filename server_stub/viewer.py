@@ -18,12 +18,15 @@ from camagent.signaling.messages import (
     ViewerHelloAck,
     ViewerWatchRequest,
 )
-from server_stub.auth import Identity, TokenInvalid, read_token
-from server_stub.connection import POLICY_VIOLATION, Connection, accepted
+from server_stub.auth import Identity, TokenInvalid, TokenUnchecked
+from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, accepted
 from server_stub.relay import RELAY, Relay
 from server_stub.watching import WatchRefused, end_watch, start_watch
 
 log = structlog.get_logger(__name__)
+
+_LONGEST_TIMER_S = 86_400.0 * 365
+"""A year: there are tokens that end in the year 9999, and clocks that cannot count so far."""
 
 
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
@@ -55,7 +58,7 @@ class _Viewer:
         if not isinstance(hello, ViewerHello):
             self._connection.refuse("Unauthorized", request_id=hello.request_id)
             return False
-        return self._take_hello(hello)
+        return await self._take_hello(hello)
 
     async def serve(self) -> None:
         """Do what the viewer asks until its connection ends, and its sessions with it."""
@@ -80,7 +83,7 @@ class _Viewer:
             case EndWatch():
                 await self._end(message)
             case ViewerHello():
-                self._take_hello(message)
+                await self._take_hello(message)
 
     async def _end(self, message: EndWatch) -> None:
         """End a session of this user's, be it on a connection that is gone without our knowing."""
@@ -90,10 +93,14 @@ class _Viewer:
         ):
             self._fail("Session not found", message)
 
-    def _take_hello(self, hello: ViewerHello) -> bool:
+    async def _take_hello(self, hello: ViewerHello) -> bool:
         """Accept a token: the first, or a fresh one of the same user before the old one ends."""
         try:
-            identity = read_token(self._relay.jwt_secret, hello.payload.token)
+            identity = await self._relay.tokens.read(hello.payload.token)
+        except TokenUnchecked:
+            log.warning("viewer.unchecked")
+            self._connection.close(SERVER_ERROR, "tokens cannot be checked now")
+            return False
         except TokenInvalid as error:
             log.info("viewer.refused", problem=str(error))
             self._connection.refuse("Invalid token", request_id=hello.request_id)
@@ -111,7 +118,7 @@ class _Viewer:
         """Let the connection end when the token does."""
         if self._expiry is not None:
             self._expiry.cancel()
-        left_s = identity.expires_at_s - time.time()
+        left_s = min(identity.expires_at_s - time.time(), _LONGEST_TIMER_S)
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(
             left_s, self._connection.close, POLICY_VIOLATION, "token expired"

@@ -1,5 +1,6 @@
-"""Relays for the tests: one with its usual settings, or the kinds that have to behave the same."""
+"""Relays of the kinds that have to behave the same, and databases of both kinds."""
 
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from server_stub.relay import Relay
 from tests.server_stub.peers import relay_at, two_instances
-from tests.server_stub.servers import RedisServer
+from tests.server_stub.servers import PostgresServer, RedisServer
 
 Program = Callable[[str, str], str]
 Relays = Callable[..., AbstractAsyncContextManager[Any]]
@@ -44,6 +45,20 @@ def lasting_redis(
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def lasting_postgres(
+    program: Program, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    initdb, postgres = (_postgresql(name, program) for name in ("initdb", "postgres"))
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=postgres)
+    server.create()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 async def redis_url(lasting_redis: RedisServer) -> str:
     """Give the address of an empty Redis that stays."""
@@ -58,3 +73,18 @@ def relays(request: pytest.FixtureRequest, tmp_path: Path) -> Relays:
         return lambda **changes: relay_at(tmp_path, **changes)
     url = request.getfixturevalue("redis_url")
     return lambda **changes: two_instances(tmp_path, url, **changes)
+
+
+def _postgresql(name: str, program: Program) -> str:
+    """Find one of PostgreSQL's programs, which Debian keeps off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else program(name, "postgresql")
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty database of each kind."""
+    if request.param == "SQLite":
+        return f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}"
+    server: PostgresServer = request.getfixturevalue("lasting_postgres")
+    return server.empty_database(f"relay_{uuid.uuid4().hex}")

@@ -458,7 +458,7 @@ async def test_many_takeovers_at_once_leave_one(relay: Relay) -> None:
 
 async def test_a_removed_device_is_disconnected(relay: Relay) -> None:
     """A device that is removed while connected is closed at the next check."""
-    async with device(relay) as cam, task_running(relay.drop_removed_devices(0.01)):
+    async with device(relay) as cam, task_running(relay.rights.keep_checking(0.01)):
         await cam.nothing_came()
         await relay.store.remove_device("cam")
         assert await cam.ended() == (1008, "Device not found")

@@ -1,5 +1,7 @@
 """The `camagent-relay` program: its settings, its commands, its exits."""
 
+import asyncio
+import json
 import os
 import re
 import select
@@ -11,22 +13,30 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from server_stub.auth import read_token
-from server_stub.cli import CommandFailed, run_command
+from server_stub.auth import TokenReader
+from server_stub.cli import run_command
+from server_stub.commands import CommandFailed
+from server_stub.keys import FixedKeys, secret_key
 from server_stub.settings import RelaySettings
+from server_stub.store import open_store
 from tests.conftest import missing
+from tests.server_stub.identity_provider import public_pem
 from tests.server_stub.peers import SECRET, relay_settings
 
 ROOT = Path(__file__).parents[2]
+PEM = public_pem("ES256")
+JWKS = "https://id.example.com/keys"
 JWT = {"CAMAGENT_RELAY_JWT_SECRET": SECRET}
 JWT_MISSING = (
-    "camagent-relay: CAMAGENT_RELAY_JWT_SECRET is not set (the HS256 secret of viewers' tokens, "
+    "camagent-relay: CAMAGENT_RELAY_JWT_SECRET: is not set, nor is CAMAGENT_RELAY_JWT_PUBLIC_KEY or "
+    "CAMAGENT_RELAY_JWT_JWKS_URL (the HS256 secret of viewers' tokens, "
     "32 characters or more, such as the output of: openssl rand -base64 48)"
 )
 
@@ -107,6 +117,25 @@ def _url_of(process: "subprocess.Popen[str]") -> str:
     ("changes", "problem"),
     [
         ({"jwt_secret": "short"}, "too short"),
+        ({"jwt_secret": None}, "is not set, nor is"),
+        ({"jwt_secret": PEM}, "a key is no secret"),
+        ({"jwt_public_key": PEM}, "CAMAGENT_RELAY_JWT_PUBLIC_KEY is set as well, and one has to"),
+        ({"jwt_jwks_url": JWKS}, "CAMAGENT_RELAY_JWT_JWKS_URL is set as well, and one has to go"),
+        (
+            {"jwt_secret": None, "jwt_public_key": PEM, "jwt_jwks_url": JWKS},
+            "CAMAGENT_RELAY_JWT_PUBLIC_KEY is set as well, and one has to go",
+        ),
+        ({"jwt_secret": None, "jwt_public_key": "/nowhere.pem"}, "cannot be read: No such file"),
+        ({"jwt_secret": None, "jwt_public_key": str(ROOT / "LICENSE")}, "holds no PEM public key"),
+        ({"jwt_secret": None, "jwt_public_key": "/\0"}, "cannot be read: no text"),
+        ({"jwt_secret": None, "jwt_jwks_url": "id.example.com"}, "no http or https URL"),
+        ({"jwt_secret": None, "jwt_jwks_url": "https://[::1/keys"}, "Invalid IPv6 URL"),
+        ({"jwt_secret": None, "jwt_jwks_url": "https://a:port/"}, "Port could not be cast"),
+        ({"jwt_issuer": ""}, "at least 1 character"),
+        ({"allowed_origins": "https://a.example.com/page"}, "is no origin"),
+        ({"allowed_origins": "a.example.com"}, "is no origin"),
+        ({"trusted_proxies": "proxy"}, "'proxy' does not appear to be an IPv4 or IPv6 network"),
+        ({"trusted_proxies": "10.0.0.1/8"}, "has host bits set"),
         ({"port": 65536}, "less than or equal to 65535"),
         ({"idle_timeout_s": 0}, "greater than 0"),
         ({"longest_session_s": "inf"}, "finite"),
@@ -139,6 +168,26 @@ def test_lists_are_separated_by_commas(tmp_path: Path) -> None:
     assert settings.stun_urls == ("stun:a:3478", "stun:b:3478")
 
 
+def test_a_public_key_comes_in_a_file_or_as_text(tmp_path: Path) -> None:
+    """What is kept is the text, be it on one line, as some environments have it."""
+    path = tmp_path / "key.pem"
+    path.write_text(PEM)
+    for value in (str(path), PEM, PEM.replace("\n", "\\n")):
+        settings = relay_settings(tmp_path, jwt_secret=None, jwt_public_key=value)
+        assert settings.jwt_public_key == SecretStr(PEM)
+
+
+def test_origins_and_proxies_are_kept_as_they_are_compared(tmp_path: Path) -> None:
+    """Ports that go without saying go, and an address is a network of one."""
+    settings = relay_settings(
+        tmp_path,
+        allowed_origins="https://Home.example.com:443/, *",
+        trusted_proxies="127.0.0.1, 2001:db8::/32",
+    )
+    assert settings.allowed_origins == ("https://home.example.com", "*")
+    assert [str(one) for one in settings.trusted_proxies] == ["127.0.0.1/32", "2001:db8::/32"]
+
+
 def test_secrets_do_not_show(tmp_path: Path) -> None:
     """Settings can be printed without telling anybody's secret."""
     settings = relay_settings(tmp_path, turn_secret="do not tell", redis_url="redis://:tell@h")
@@ -160,8 +209,26 @@ def test_each_wrong_setting_has_its_line(relay_program: Program) -> None:
     assert len(lines) == 4
     assert lines[0].startswith("camagent-relay: CAMAGENT_RELAY_PORT=http: ")
     assert lines[1].startswith("camagent-relay: CAMAGENT_RELAY_REDIS_URL: no Redis URL (")
-    assert lines[2] == JWT_MISSING
+    assert JWT_MISSING in lines
     assert lines[3].startswith("camagent-relay: CAMAGENT_RELAY_HELLO_DEADLINE_S=-1: ")
+
+
+def test_a_wrong_key_is_one_line(relay_program: Program) -> None:
+    """The line names the setting, what is wrong and what would be right; the exit is 78."""
+    code, lines = relay_program.fail("serve", CAMAGENT_RELAY_JWT_PUBLIC_KEY="/nowhere.pem")
+    assert code == 78
+    right = (
+        "a file with the PEM public keys that viewers' tokens are checked with, RSA, P-256 or "
+        "Ed25519, or its text; instead of a secret"
+    )
+    name = "camagent-relay: CAMAGENT_RELAY_JWT_PUBLIC_KEY"
+    problem = "the file cannot be read: No such file or directory"
+    assert lines == [f"{name}: {problem} ({right})"]
+
+    private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----"
+    code, lines = relay_program.fail("serve", CAMAGENT_RELAY_JWT_PUBLIC_KEY=private)
+    problem = "holds a private key, where a PUBLIC KEY is needed"
+    assert (code, lines) == (78, [f"{name}: {problem} ({right})"])
 
 
 @pytest.mark.parametrize("command", [["serve"], ["token", "user"]])
@@ -214,6 +281,67 @@ def test_rights_are_granted_and_revoked(command: Callable[..., str]) -> None:
         command("revoke", "user", "cam")
 
 
+def test_a_token_is_rotated_and_revoked(command: Callable[..., str], tmp_path: Path) -> None:
+    """A new token is printed once; the list says what of the older ones is left."""
+    old = command("device", "add", "cam").strip()
+    new = command("device", "rotate", "cam").strip()
+    assert len({old, new}) == 2
+    assert re.fullmatch(
+        r"cam\ttoken, and an older one until \d{4}-\d\d-\d\d \d\d:\d\d UTC\tnever seen\n",
+        command("device", "list"),
+    )
+    (listed,) = json.loads(command("device", "list", "--json"))
+    assert (listed["device_id"], listed["needs_token"]) == ("cam", True)
+    left = datetime.fromisoformat(listed["tokens"][1]["expires_at"]) - datetime.now(UTC)
+    assert timedelta(hours=23.9) < left <= timedelta(hours=24)
+    assert listed["tokens"][0] == {"expires_at": None}
+
+    command("device", "rotate", "cam", "--overlap-h", "0")
+    assert command("device", "list") == "cam\ttoken\tnever seen\n"
+    assert command("device", "revoke-token", "cam") == ""
+    assert command("device", "list") == "cam\ttoken revoked\tnever seen\n"
+    for path in tmp_path.iterdir():
+        assert new.encode() not in path.read_bytes()
+
+
+def test_grants_are_listed(command: Callable[..., str]) -> None:
+    """As lines, or as JSON; all, or a user's or a device's."""
+    assert command("grants") == ""
+    for device_id in ("attic", "cam"):
+        command("device", "add", device_id)
+        command("grant", "alice", device_id)
+    command("grant", "bob", "cam")
+    assert command("grants") == "alice\tattic\nalice\tcam\nbob\tcam\n"
+    assert command("grants", "--user", "bob") == "bob\tcam\n"
+    assert json.loads(command("grants", "--device", "attic", "--json")) == [
+        {"user_id": "alice", "device_id": "attic"}
+    ]
+
+
+async def _two_sessions(folder: Path) -> None:
+    async with open_store(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
+        await store.start_session("s1", "cam", "alice")
+        await store.end_session("s1", "timeout")
+        await store.start_session("s2", "cam", "bob")
+
+
+def test_sessions_are_listed_and_ended(command: Callable[..., str], tmp_path: Path) -> None:
+    """A live session can be asked to end; one that is over, or none, cannot."""
+    asyncio.run(_two_sessions(tmp_path))
+    first, second = command("sessions", "list").splitlines()
+    assert re.fullmatch(r"s1\talice\tcam\t[0-9: -]+ UTC\ttimeout after 0 s", first)
+    assert re.fullmatch(r"s2\tbob\tcam\t[0-9: -]+ UTC\tlive", second)
+    (live,) = json.loads(command("sessions", "list", "--live", "--json"))
+    assert (live["session_id"], live["ended_at"], live["reason"]) == ("s2", None, None)
+    assert command("sessions", "list", "--live", "--user", "alice") == ""
+    assert command("sessions", "list", "--device", "cam", "--user", "bob").startswith("s2\t")
+
+    assert command("sessions", "end", "s2") == ""
+    for session_id in ("s1", "nonsense"):
+        with pytest.raises(CommandFailed, match=f"there is no live session {session_id}"):
+            command("sessions", "end", session_id)
+
+
 def test_what_is_unknown_or_there_already_is_said(command: Callable[..., str]) -> None:
     """A command that cannot be carried out names what is in its way."""
     command("device", "add", "cam")
@@ -221,6 +349,10 @@ def test_what_is_unknown_or_there_already_is_said(command: Callable[..., str]) -
         command("grant", "user", "nobody")
     with pytest.raises(CommandFailed, match=r"^there is no device nobody$"):
         command("device", "remove", "nobody")
+    with pytest.raises(CommandFailed, match=r"^there is no device nobody; add it first$"):
+        command("device", "rotate", "nobody")
+    with pytest.raises(CommandFailed, match=r"^there is no device nobody$"):
+        command("device", "revoke-token", "nobody")
     with pytest.raises(CommandFailed, match="the device cam exists already"):
         command("device", "add", "cam")
 
@@ -248,9 +380,33 @@ def test_a_useless_database_is_one_line(relay_program: Program, url: str) -> Non
 def test_tokens_are_signed(relay_program: Program) -> None:
     """A token speaks for the user for as long as was asked."""
     token = relay_program.succeed("token", "user", "--valid-for-h", "2", **JWT).strip()
-    identity = read_token(SECRET, token)
+    identity = asyncio.run(TokenReader(FixedKeys([secret_key(SECRET)])).read(token))
     assert identity.user_id == "user"
     assert 7100 < identity.expires_at_s - time.time() <= 7200
+
+
+def test_a_relay_signs_what_it_takes(relay_program: Program) -> None:
+    """With an issuer and an audience in the settings, its own tokens name both."""
+    names = {"CAMAGENT_RELAY_JWT_ISSUER": "us", "CAMAGENT_RELAY_JWT_AUDIENCE": "relay"} | JWT
+    token = relay_program.succeed("token", "user", **names).strip()
+    reader = TokenReader(FixedKeys([secret_key(SECRET)]), issuer="us", audience="relay")
+    assert asyncio.run(reader.read(token)).user_id == "user"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PUBLIC_KEY", PEM), ("JWKS_URL", JWKS)], ids=["public key", "URL"]
+)
+def test_what_is_signed_elsewhere_is_not_signed_here(
+    relay_program: Program, name: str, value: str
+) -> None:
+    """Without the secret there is nothing to sign with, and the line says so."""
+    setting = f"CAMAGENT_RELAY_JWT_{name}"
+    code, (line,) = relay_program.fail("token", "user", **{setting: value})
+    assert code == 1
+    assert line == (
+        f"camagent-relay: with {setting} tokens come from whoever has the private key; "
+        "only a relay with CAMAGENT_RELAY_JWT_SECRET can sign them itself"
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,6 +419,11 @@ def test_tokens_are_signed(relay_program: Program) -> None:
         ["token", "user", "--valid-for-h", "nan"],
         ["token", "user", "--valid-for-h", "soon"],
         ["token", "user", "--valid-for-h", "1e9"],
+        ["token", "a\nb"],
+        ["device", "rotate", "cam", "--overlap-h", "-1"],
+        ["device", "rotate", "cam", "--overlap-h", "1e9"],
+        ["device"],
+        ["sessions"],
         ["device", "list", "--colour", "blue"],
         ["dance"],
         [],

@@ -1,55 +1,29 @@
 """What the database keeps."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from server_stub.records import Grant
 from server_stub.store import DeviceExists, DeviceUnknown, Store, open_store
-from tests.server_stub.servers import PostgresServer
-
-Program = Callable[[str, str], str]
-
-
-@pytest.fixture(scope="session")
-def postgres(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Hold a PostgreSQL and give its URL, or skip."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    initdb, server = (
-        str(found[-1] / name) if found else program(name, "postgresql")
-        for name in ("initdb", "postgres")
-    )
-    held = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=server)
-    held.create()
-    held.start()
-    try:
-        yield held.url
-    finally:
-        held.stop()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Give the address of an empty database of each kind."""
-    if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}"
-    address = str(request.getfixturevalue("postgres"))
-    engine = create_async_engine(address.replace("postgresql:", "postgresql+asyncpg:"))
-    async with engine.begin() as connection:
-        await connection.execute(text("DROP SCHEMA public CASCADE"))
-        await connection.execute(text("CREATE SCHEMA public"))
-    await engine.dispose()
-    return address
 
 
 @pytest.fixture
-async def store(url: str) -> AsyncIterator[Store]:
-    async with open_store(url) as held:
+async def store(database_url: str) -> AsyncIterator[Store]:
+    async with open_store(database_url) as held:
         yield held
+
+
+async def hashes_of(store: Store, device_id: str = "cam") -> list[str]:
+    """Give the hashes of the tokens that are good now, the newest first."""
+    found = await store.device(device_id)
+    assert found is not None
+    return [token.token_hash for token in found.tokens]
 
 
 def is_now(moment: datetime | None) -> bool:
@@ -62,7 +36,8 @@ async def test_a_device_is_kept_as_it_was_added(store: Store) -> None:
     await store.add_device("cam", token_hash="h" * 64)
     found = await store.device("cam")
     assert found is not None
-    assert (found.device_id, found.token_hash, found.last_seen_at) == ("cam", "h" * 64, None)
+    assert (found.device_id, found.needs_token, found.last_seen_at) == ("cam", True, None)
+    assert await hashes_of(store) == ["h" * 64]
     assert is_now(found.created_at)
     await store.seen("cam")
     found = await store.device("cam")
@@ -76,7 +51,59 @@ async def test_a_name_is_taken_once(store: Store) -> None:
     with pytest.raises(DeviceExists, match="cam"):
         await store.add_device("cam")
     (kept,) = await store.devices()
-    assert kept.token_hash == "h" * 64
+    assert kept.needs_token
+    assert await hashes_of(store) == ["h" * 64]
+
+
+async def test_a_new_token_takes_over(store: Store) -> None:
+    """The others are good until then and no longer, each at most as long as it was before."""
+    later, soon = (datetime.now(UTC) + timedelta(hours=hours) for hours in (2, 1))
+    await store.add_device("cam", token_hash="a" * 64)
+    await store.rotate_token("cam", "b" * 64, others_until=later)
+    assert await hashes_of(store) == ["b" * 64, "a" * 64]
+    await store.rotate_token("cam", "c" * 64, others_until=soon)
+    found = await store.device("cam")
+    assert found is not None
+    assert [token.expires_at for token in found.tokens] == [None, soon, soon]
+    await store.rotate_token("cam", "d" * 64, others_until=later)
+    found = await store.device("cam")
+    assert found is not None
+    assert [token.expires_at for token in found.tokens] == [None, later, soon, soon]
+    await store.rotate_token("cam", "e" * 64, others_until=datetime.now(UTC))
+    assert await hashes_of(store) == ["e" * 64]
+    assert [one.device_id for one in await store.devices()] == ["cam"]
+
+
+async def test_an_expired_token_is_no_token(store: Store) -> None:
+    """It is not there for whoever asks, though nobody has deleted it yet."""
+    await store.add_device("cam", token_hash="a" * 64)
+    moment = datetime.now(UTC) + timedelta(seconds=0.3)
+    await store.rotate_token("cam", "b" * 64, others_until=moment)
+    assert len(await hashes_of(store)) == 2
+    while datetime.now(UTC) <= moment:
+        await asyncio.sleep(0.05)
+    assert await hashes_of(store) == ["b" * 64]
+    assert set(await store.devices_named(["cam", "nobody"])) == {"cam"}
+
+
+async def test_revoked_tokens_leave_a_locked_door(store: Store) -> None:
+    """A device without any good token needs one; so does one that had none before."""
+    for name, token_hash in (("cam", "a" * 64), ("free", None)):
+        await store.add_device(name, token_hash=token_hash)
+        await store.revoke_tokens(name)
+        found = await store.device(name)
+        assert found is not None
+        assert (found.needs_token, found.tokens) == (True, ())
+
+
+async def test_nobodys_token_cannot_be_changed(store: Store) -> None:
+    """There is nothing to rotate or revoke of an unknown device, and nothing is left behind."""
+    with pytest.raises(DeviceUnknown, match="nobody"):
+        await store.rotate_token("nobody", "a" * 64, others_until=datetime.now(UTC))
+    with pytest.raises(DeviceUnknown, match="nobody"):
+        await store.revoke_tokens("nobody")
+    await store.add_device("nobody", token_hash="a" * 64)
+    assert await hashes_of(store, "nobody") == ["a" * 64]
 
 
 async def test_devices_are_listed_by_name(store: Store) -> None:
@@ -104,6 +131,48 @@ async def test_grants_come_and_go(store: Store) -> None:
     assert not await store.is_granted("user", "cam")
     with pytest.raises(DeviceUnknown, match="nobody"):
         await store.grant("user", "nobody")
+
+
+async def test_grants_are_listed(store: Store) -> None:
+    """All of them, a user's or a device's, and which of some there are."""
+    await store.add_device("cam")
+    await store.add_device("attic")
+    for user_id, device_id in (("b", "cam"), ("a", "cam"), ("a", "attic")):
+        await store.grant(user_id, device_id)
+    everything = [Grant("a", "attic"), Grant("a", "cam"), Grant("b", "cam")]
+    assert await store.grants() == everything
+    assert await store.grants(user_id="a") == everything[:2]
+    assert await store.grants(device_id="cam") == everything[1:]
+    assert await store.grants(user_id="b", device_id="attic") == []
+    some = {Grant("a", "cam"), Grant("b", "attic"), Grant("c", "nowhere")}
+    assert await store.granted(some) == {Grant("a", "cam")}
+    assert await store.granted(set()) == set()
+
+
+async def test_sessions_are_asked_to_end(store: Store) -> None:
+    """Only one that is live can be asked, and only those that were are found."""
+    for session_id in ("s1", "s2", "s3"):
+        await store.start_session(session_id, "cam", "user")
+    await store.end_session("s3", "timeout")
+    assert await store.ask_to_end("s1")
+    assert not await store.ask_to_end("s3")
+    assert not await store.ask_to_end("s4")
+    assert await store.asked_to_end(["s1", "s2", "s3"]) == {"s1"}
+
+
+async def test_sessions_are_found_by_what_they_are(store: Store) -> None:
+    """A user's, a device's, the live ones."""
+    for session_id, device_id, user_id in (("s1", "a", "x"), ("s2", "b", "x"), ("s3", "a", "y")):
+        await store.start_session(session_id, device_id, user_id)
+    await store.end_session("s1", "timeout")
+
+    async def found(**what: Any) -> list[str]:
+        return [session.session_id for session in await store.sessions(**what)]
+
+    assert await found(device_id="a") == ["s1", "s3"]
+    assert await found(user_id="x") == ["s1", "s2"]
+    assert await found(is_live=True) == ["s2", "s3"]
+    assert await found(user_id="x", is_live=True) == ["s2"]
 
 
 async def test_a_removed_device_takes_its_grants_along(store: Store) -> None:
@@ -168,9 +237,9 @@ async def test_names_are_values(store: Store) -> None:
     assert not await store.is_granted("%", name)
 
 
-async def test_two_programs_share_one_database(url: str, store: Store) -> None:
+async def test_two_programs_share_one_database(database_url: str, store: Store) -> None:
     """What a command writes while the relay runs is there for the relay at once."""
-    async with open_store(url) as command:
+    async with open_store(database_url) as command:
         await command.add_device("cam")
         await command.grant("user", "cam")
         assert await store.is_granted("user", "cam")

@@ -1,0 +1,68 @@
+"""Opens the database: SQLite or PostgreSQL, its tables those of this release."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from server_stub.schema import bring_up_to_date
+
+
+@asynccontextmanager
+async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
+    """Hold the database at `url`. PostgreSQL's needs no driver in its name.
+
+    Raises:
+        SQLAlchemyError: it cannot be used, or is of a newer release.
+    """
+    address = make_url(url)
+    if address.drivername in ("postgresql", "postgres"):
+        address = address.set(drivername="postgresql+asyncpg")
+    # A connection may have died since it was used: PostgreSQL was restarted, say.
+    engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    try:
+        with one_kind_of_error():
+            async with engine.connect() as connection:
+                await connection.run_sync(bring_up_to_date)
+        yield engine
+    except SQLAlchemyError:
+        await asyncio.to_thread(_outlive_aiosqlite)
+        raise
+    finally:
+        await engine.dispose()
+
+
+@contextmanager
+def one_kind_of_error() -> Iterator[None]:
+    """Make a database that cannot be reached an SQLAlchemy error, which asyncpg's is not."""
+    try:
+        yield
+    except OSError as error:
+        raise OperationalError(None, None, error) from error
+
+
+def _outlive_aiosqlite() -> None:
+    """Wait for the thread of a connection that failed: it complains if the loop is gone first."""
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            thread.join(timeout=1)
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Let commands write while the server runs, and heed foreign keys."""
+    cursor = connection.cursor()
+    for pragma in (
+        "busy_timeout=5000",
+        "journal_mode=WAL",
+        "synchronous=NORMAL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
