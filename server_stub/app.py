@@ -15,6 +15,7 @@ from aiohttp import web
 from camagent.notify import Notifier
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
+from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
 from server_stub.viewer import serve_viewer
@@ -24,6 +25,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
+_KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
 
 _CONTENT_TYPES = {
@@ -47,7 +49,7 @@ _SECURITY_HEADERS = {
 
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
-    application = web.Application()
+    application = web.Application(middlewares=[relay.door.admit])
     application[RELAY] = relay
     application.on_response_prepare.append(_add_security_headers)
     application.on_shutdown.append(_say_goodbye)
@@ -55,7 +57,8 @@ def make_application(relay: Relay) -> web.Application:
     application.router.add_get("/ws/viewer", serve_viewer)
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
-    application.router.add_get("/healthz", _healthy)
+    application.router.add_get("/healthz", show_health)
+    application.router.add_get("/readyz", Readiness().show)
     for name, serve in _pages():
         application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
     return application
@@ -66,14 +69,22 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Serve while the block runs; `relay.port` says where."""
     async with open_relay(settings) as relay:
         runner = web.AppRunner(
-            make_application(relay), access_log=None, shutdown_timeout=_SHUTDOWN_DEADLINE_S
+            make_application(relay),
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_DEADLINE_S,
+            keepalive_timeout=_KEEPALIVE_S,
         )
         await runner.setup()
         try:
-            listening = _listen(settings.host, settings.port)
-            await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-            relay.port = listening.getsockname()[1]
-            yield relay
+            async with metrics_served(relay, settings.metrics_host, settings.metrics_port):
+                listening = _listen(settings.host, settings.port)
+                assert runner.server is not None
+                server = await asyncio.get_running_loop().create_server(
+                    relay.door.timed(runner.server), sock=listening, backlog=_BACKLOG
+                )
+                with contextlib.closing(server):
+                    relay.port = listening.getsockname()[1]
+                    yield relay
         finally:
             await runner.cleanup()
 
@@ -124,10 +135,6 @@ async def _add_security_headers(_request: web.Request, response: web.StreamRespo
 
 async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
-
-
-async def _healthy(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
 
 
 def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:

@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-
 HEARTBEATS_TO_LIVE = 2.5
 
 # Each of these is one step for everybody else. KEYS are presence, report and epoch; ARGV[1] is
@@ -62,7 +61,9 @@ class Lease:
 
 
 class Presence(Protocol):
-    """Who is online, and what they last said about themselves."""
+    """Who is online, and what they last said about themselves. `is_away`: others see it not."""
+
+    is_away: bool
 
     async def register(self, device_id: str) -> Lease:
         """Mark a device online; an older lease of it is worth nothing from now on."""
@@ -102,6 +103,7 @@ class MemoryPresence:
 
     time_to_live_s: float
     clock: Callable[[], float] = time.monotonic
+    is_away: bool = False
     _records: dict[str, _Record] = field(default_factory=dict)
     _sessions: set[str] = field(default_factory=set)
     _epoch: int = 0
@@ -181,7 +183,7 @@ class RedisPresence:
         # Epochs start again when Redis was emptied; this keeps the holders apart even then.
         self._boot_id = secrets.token_hex(8)
         self._holders: dict[Lease, str] = {}
-        self._is_away = False
+        self.is_away = False
         self._pause_s = pause_s
         self._ask_again_at_s = 0.0
         self._register = redis.register_script(_REGISTER)
@@ -253,19 +255,19 @@ class RedisPresence:
 
     async def _ask(self, question: Callable[[], Awaitable[T]], otherwise: T) -> T:
         """Ask Redis; while it is away say so once, and answer `otherwise`."""
-        if self._is_away and time.monotonic() < self._ask_again_at_s:
+        if self.is_away and time.monotonic() < self._ask_again_at_s:
             return otherwise
         try:
             answer = await question()
         except (RedisError, OSError, TimeoutError) as error:
-            if not self._is_away:
+            if not self.is_away:
                 log.warning("presence.redis_away", problem=str(error))
-            self._is_away = True
+            self.is_away = True
             self._ask_again_at_s = time.monotonic() + self._pause_s
             return otherwise
-        if self._is_away:
+        if self.is_away:
             log.info("presence.redis_back")
-        self._is_away = False
+        self.is_away = False
         return answer
 
 

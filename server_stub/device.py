@@ -32,12 +32,13 @@ REPLACED = "replaced by a newer connection"
 async def serve_device(request: web.Request) -> web.StreamResponse:
     """Run one device's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits) as connection:
+    async with accepted(request, relay.limits, relay.meters.of_device) as connection:
         with relay.counted(connection):
             device_id = await _introduce(
                 relay, connection, bearer(request.headers.get("Authorization"))
             )
             if device_id is not None:
+                connection.owner = {"device_id": device_id}
                 with structlog.contextvars.bound_contextvars(device_id=device_id):
                     await _serve(relay, connection, device_id)
     return connection.response
@@ -84,7 +85,6 @@ async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
         relay.record(relay.store.seen(device_id))
-        log.info("device.offline")
         if lease is not None:
             await relay.presence.unregister(lease)
 

@@ -12,6 +12,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from camagent.signaling.messages import WatchEndReason
 from server_stub.bus import Presence, open_presence
 from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
+from server_stub.door import Door
+from server_stub.limits import Tally, TokenBuckets
+from server_stub.metrics import Meters
+from server_stub.quotas import WatchLimits
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
 from server_stub.store import Store, open_store
@@ -31,6 +35,8 @@ class Relay:
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
         port: where it listens; set by whoever listens.
+        metrics_port: where Prometheus may ask, set likewise; None if nowhere.
+        unready_because: why no new client should come, such as a stop; None while any may.
     """
 
     def __init__(self, settings: RelaySettings, store: Store, presence: Presence) -> None:
@@ -38,11 +44,30 @@ class Relay:
         self.presence = presence
         self.jwt_secret = settings.jwt_secret.get_secret_value()
         self.port = settings.port
+        self.metrics_port: int | None = None
         self.limits = Limits(
             hello_deadline_s=settings.hello_deadline_s,
             idle_timeout_s=settings.idle_timeout_s,
             messages_per_second=settings.messages_per_second,
             messages_at_once=settings.messages_at_once,
+            largest_message_bytes=settings.largest_message_bytes,
+        )
+        self.unready_because: str | None = None
+        self.meters = Meters()
+        self.watching = WatchLimits(
+            requests_per_minute=settings.watch_requests_per_minute,
+            sessions_per_user=settings.sessions_per_user,
+            sessions_per_device=settings.sessions_per_device,
+            meters=self.meters,
+        )
+        self.door = Door(
+            connects=TokenBuckets(
+                per_second=settings.connects_per_second, at_once=settings.connects_at_once
+            ),
+            present=Tally(settings.connections_per_address),
+            unlimited=settings.unlimited_addresses,
+            header_deadline_s=settings.hello_deadline_s,
+            meters=self.meters,
         )
         turn_secret = settings.turn_secret
         self.ice_servers = IceServers(
@@ -58,6 +83,7 @@ class Relay:
             on_start=self._write_start,
             on_end=self._write_end,
         )
+        self.meters.watch(sessions=lambda: len(self.sessions), devices=lambda: len(self.devices))
         self._connections: set[Connection] = set()
         self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
             _MOST_RECORDS_WAITING
@@ -121,10 +147,13 @@ class Relay:
 
     def _write_start(self, session: WatchSession) -> None:
         one = session
+        self.watching.started(one.user_id, one.device_id)
         self.record(self.store.start_session(one.session_id, one.device_id, one.user_id))
         self.record(self.presence.note_session(one.session_id, one.device_id, one.user_id))
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
+        self.watching.ended(session.user_id, session.device_id)
+        self.meters.session_ended(reason)
         self.record(self.store.end_session(session.session_id, reason))
         self.record(self.presence.forget_session(session.session_id))
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
+from server_stub.limit_settings import LimitSettings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 UrlList = Annotated[
@@ -46,7 +47,7 @@ class StoreSettings(EnvironmentSettings):
         return url
 
 
-class RelaySettings(StoreSettings):
+class RelaySettings(StoreSettings, LimitSettings):
     """Read once at the start, from the command line, `CAMAGENT_RELAY_*` and an env file."""
 
     host: str = Field(
@@ -97,15 +98,6 @@ class RelaySettings(StoreSettings):
     )
     longest_session_s: Seconds = Field(
         default=8 * 3600.0, description="seconds after which a watch session ends; default 28800"
-    )
-    messages_per_second: float = Field(
-        default=50.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="what one connection may send in the long run; default 50",
-    )
-    messages_at_once: int = Field(
-        default=200, ge=1, description="what one connection may send in a burst; default 200"
     )
 
     @field_validator("stun_urls", "turn_urls", mode="before")

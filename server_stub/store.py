@@ -195,6 +195,10 @@ class Store:
         query = update(_sessions).where(_sessions.c.ended_at.is_(None))
         return await self._write(query.values(ended_at=_now(), reason="error"))
 
+    async def answer(self) -> None:
+        """Show that the database can be read."""
+        await self._read(select(1))
+
     async def sessions(self) -> list[SessionRecord]:
         """List every watch session, the oldest first."""
         rows = await self._read(select(_sessions).order_by(_sessions.c.started_at))

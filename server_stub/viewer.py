@@ -31,10 +31,11 @@ log = structlog.get_logger(__name__)
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
     """Run one viewer's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits) as connection:
+    async with accepted(request, relay.limits, relay.meters.of_viewer) as connection:
         with relay.counted(connection):
             viewer = _Viewer(relay, connection)
             if await viewer.introduce():
+                connection.owner = {"user_id": viewer.user_id}
                 with structlog.contextvars.bound_contextvars(user_id=viewer.user_id):
                     await viewer.serve()
     return connection.response
@@ -123,6 +124,9 @@ class _Viewer:
     async def _watch(self, request: ViewerWatchRequest) -> None:
         """Start a session, the viewer's answer and the device's request in this order."""
         relay, device_id = self._relay, request.payload.device_id
+        if refusal := await relay.watching.refuse_request(self.user_id):
+            self._fail(refusal, request)
+            return
         # Who may watch a device knows that there is one; only the others need a second question.
         if not await relay.store.is_granted(self.user_id, device_id):
             is_known = await relay.store.device(device_id) is not None
@@ -131,6 +135,9 @@ class _Viewer:
         device = relay.devices.get(device_id)
         if device is None:
             self._fail("Device is offline", request)
+            return
+        if refusal := relay.watching.refuse_session(self.user_id, device_id):
+            self._fail(refusal, request)
             return
         session = WatchSession(device_id, self.user_id, device, self._connection)
         session_id, now_s = session.session_id, time.time()
