@@ -4,7 +4,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated
 
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from camagent.configuration import EnvironmentSettings
 from camagent.signaling.messages import LARGEST_MESSAGE_BYTES
@@ -17,6 +17,8 @@ _SMALLEST_MESSAGE_BYTES = 4096
 
 class LimitSettings(EnvironmentSettings):
     """Limits per connection, address, user and device, and where they can be watched."""
+
+    model_config = SettingsConfigDict(env_prefix="CAMAGENT_RELAY_")
 
     messages_per_second: float = Field(
         default=50.0,
