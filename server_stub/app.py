@@ -15,6 +15,7 @@ from aiohttp import web
 from camagent.notify import Notifier
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
+from server_stub.door import http_log
 from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
@@ -73,6 +74,7 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
             access_log=None,
             shutdown_timeout=_SHUTDOWN_DEADLINE_S,
             keepalive_timeout=_KEEPALIVE_S,
+            logger=http_log(),
         )
         await runner.setup()
         try:

@@ -25,6 +25,7 @@ GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 SERVER_ERROR = 1011
 
+_LOST = 1006
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
 _FORWARDED = frozenset({"signal_offer", "signal_answer", "signal_ice"})
@@ -50,6 +51,7 @@ class Connection:
 
     __slots__ = (
         "_allowance",
+        "_code",
         "_heard_at_s",
         "_idle",
         "_is_stuck",
@@ -87,6 +89,7 @@ class Connection:
         )
         self._is_stuck = False
         self._why = ""
+        self._code: int | None = None
         self._received = self._sent = 0
         self.owner: dict[str, str] = {}
 
@@ -119,6 +122,7 @@ class Connection:
         """Close after what is queued has gone out; never blocks."""
         if not self._outbox.is_closing:
             self._why = self._why or reason
+            self._code = code
             self._outbox.close(code, reason)
 
     def refuse(self, text: str, *, request_id: str | None = None) -> None:
@@ -175,12 +179,13 @@ class Connection:
         if self._idle is not None:
             self._idle.cancel()
         self._meter.connections.dec()
+        code = self._websocket.close_code if self._code in (None, NORMAL) else self._code
         log.info(
             "connection.ended",
             kind=self._meter.kind,
             **self.owner,
-            why=self._why or "client left",
-            code=self._websocket.close_code,
+            why=self._why or ("connection lost" if code in (None, _LOST) else "client left"),
+            code=code or _LOST,
             duration_s=round(self._loop.time() - self._since_s, 1),
             received=self._received,
             sent=self._sent,

@@ -53,7 +53,7 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None
     device_id = hello.payload.device_id
-    device = await relay.store.device(device_id)
+    device = await relay.known.get(device_id)
     if device is None:
         log.warning("device.unknown", device_id=device_id)
         connection.refuse("Device not found", request_id=hello.request_id)
@@ -77,14 +77,14 @@ async def _serve(relay: Relay, connection: Connection, device_id: str) -> None:
     try:
         with relay.sessions.held_by(connection, "device_disconnected"):
             lease = await relay.presence.register(device_id)
-            relay.record(relay.store.seen(device_id))
+            relay.note_seen(device_id)
             log.info("device.online", replaced=older is not None)
             async for message in connection.messages(FROM_DEVICE):
                 await _take(relay, connection, lease, message)
     finally:
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
-        relay.record(relay.store.seen(device_id))
+        relay.note_seen(device_id)
         if lease is not None:
             await relay.presence.unregister(lease)
 

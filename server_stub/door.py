@@ -1,6 +1,7 @@
 """Who may come in at all: requests that never come, and addresses that come too often."""
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from server_stub.limits import RateLimit, Tally
 from server_stub.metrics import Meters
@@ -128,6 +130,19 @@ class Door:
         self._sweeping = None
         if self._silent:
             self._sweep_soon()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Tell whether a failed request is worth a line: not if what came was no HTTP."""
+    cause = record.exc_info[1] if record.exc_info else None
+    return not isinstance(cause, HttpProcessingError)
+
+
+def http_log() -> logging.Logger:
+    """Give aiohttp a log that strangers cannot fill."""
+    http = logging.getLogger(f"{__name__}.http")
+    http.filters = [_is_ours]
+    return http
 
 
 def client_address(request: web.Request) -> str:

@@ -10,6 +10,7 @@ from aiohttp import web
 from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import WatchEndReason
+from server_stub.batches import Batched
 from server_stub.bus import Presence, open_presence
 from server_stub.connection import GOING_AWAY, POLICY_VIOLATION, Connection, Limits
 from server_stub.door import Door
@@ -32,6 +33,7 @@ class Relay:
     """The state of one relay; made by `open_relay`.
 
     Attributes:
+        known: looks registered devices up, those that come together at once.
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
         port: where it listens; set by whoever listens.
@@ -77,6 +79,8 @@ class Relay:
             valid_for_s=settings.longest_session_s + settings.answer_deadline_s,
         )
         self.devices: dict[str, Connection] = {}
+        self.known = Batched(store.devices_named)
+        self._seen: set[str] = set()
         self.sessions = Sessions(
             answer_deadline_s=settings.answer_deadline_s,
             longest_s=settings.longest_session_s,
@@ -104,13 +108,25 @@ class Relay:
         for connection in tuple(self._connections):
             connection.close(GOING_AWAY, "relay stops")
 
-    def record(self, work: Coroutine[Any, Any, object]) -> None:
-        """Have something written down soon; nobody waits for the database."""
+    def record(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Have something written down soon; nobody waits for the database. False: it cannot be."""
         try:
             self._records.put_nowait(work)
         except asyncio.QueueFull:
             work.close()
             log.warning("relay.record_dropped", waiting=_MOST_RECORDS_WAITING)
+            return False
+        return True
+
+    def note_seen(self, device_id: str) -> None:
+        """Have it written down that a device is or was there; those of a storm together."""
+        self._seen.add(device_id)
+        if len(self._seen) == 1 and not self.record(self._write_seen()):
+            self._seen.clear()
+
+    async def _write_seen(self) -> None:
+        seen, self._seen = self._seen, set()
+        await self.store.seen(seen)
 
     async def write_records(self) -> None:
         """Write down what `record` collected, in order, until cancelled."""

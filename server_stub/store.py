@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -136,6 +136,13 @@ class Store:
         rows = await self._read(select(_devices).where(_devices.c.device_id == device_id))
         return Device(*rows[0]) if rows else None
 
+    async def devices_named(self, device_ids: Collection[str]) -> dict[str, Device]:
+        """Look several devices up at once, by their names."""
+        # PostgreSQL takes no NUL in a text: one such name must not spoil the question of the others.
+        asked = [name for name in device_ids if "\0" not in name]
+        rows = await self._read(select(_devices).where(_devices.c.device_id.in_(asked)))
+        return {row.device_id: Device(*row) for row in rows}
+
     async def devices(self) -> list[Device]:
         """List every device by name."""
         return [Device(*row) for row in await self._read(select(_devices).order_by("device_id"))]
@@ -150,9 +157,9 @@ class Store:
         )
         return [Device(*row) for row in await self._read(query)]
 
-    async def seen(self, device_id: str) -> None:
-        """Note that a device is or was there now."""
-        query = update(_devices).where(_devices.c.device_id == device_id)
+    async def seen(self, device_ids: Collection[str]) -> None:
+        """Note that devices are or were there now."""
+        query = update(_devices).where(_devices.c.device_id.in_(device_ids))
         await self._write(query.values(last_seen_at=_now()))
 
     async def grant(self, user_id: str, device_id: str) -> None:

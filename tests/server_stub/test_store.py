@@ -28,7 +28,7 @@ async def test_a_device_is_kept_as_it_was_added(store: Store) -> None:
     assert found is not None
     assert (found.device_id, found.token_hash, found.last_seen_at) == ("cam", "h" * 64, None)
     assert is_now(found.created_at)
-    await store.seen("cam")
+    await store.seen({"cam"})
     found = await store.device("cam")
     assert found is not None
     assert is_now(found.last_seen_at)
@@ -114,7 +114,7 @@ async def test_two_programs_share_one_database(tmp_path: Path, store: Store) -> 
         await command.add_device("cam")
         await command.grant("user", "cam")
         assert await store.is_granted("user", "cam")
-        await store.seen("cam")
+        await store.seen({"cam"})
         await command.remove_device("cam")
     assert await store.device("cam") is None
 
