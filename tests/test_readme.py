@@ -60,6 +60,8 @@ def as_told(default: Any) -> str:
             return f"{default:.15g}"
         case None | ():
             return "none"
+        case tuple():
+            return ",".join(map(str, default))
     return str(default)
 
 
