@@ -20,7 +20,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from camagent.errors import LinkError
-from camagent.signaling.causes import describe_error, is_ours
+from camagent.signaling.causes import describe_error, is_ours, is_vanished, lost_silently
 from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import (
@@ -598,3 +598,21 @@ async def test_a_conversation_is_known_to_move() -> None:
         assert rig.link.progress.is_stuck
         await device.send(HeartbeatAck())
         await until(lambda: not rig.link.progress.is_stuck)
+
+
+@pytest.mark.parametrize(
+    ("cause", "vanished"),
+    [
+        (None, True),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), True),
+        (EOFError("stream ended"), True),
+        (TimeoutError(errno.ETIMEDOUT, "timed out"), False),
+        (OSError(errno.EHOSTUNREACH, "no route"), False),
+    ],
+    ids=repr,
+)
+def test_a_network_that_gave_up_is_no_server_that_vanished(
+    cause: Exception | None, *, vanished: bool
+) -> None:
+    """Only what the server's end did makes a device wait for a fleet."""
+    assert is_vanished(ExceptionGroup("", [lost_silently(cause)])) is vanished
