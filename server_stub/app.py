@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
@@ -28,6 +30,7 @@ _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
 _KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
+_GARBAGE_THRESHOLDS = (10_000, 20, 20)
 
 _CONTENT_TYPES = {
     ".html": "text/html",
@@ -98,6 +101,7 @@ async def serve_until_asked(settings: RelaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     notifier = Notifier()
     async with running(settings) as relay:
+        _leave_garbage_alone()
         log.info("relay.listening", url=_url(settings.host, relay.port))
         notifier.ready()
         while not asked.is_set():
@@ -107,6 +111,13 @@ async def serve_until_asked(settings: RelaySettings) -> None:
                     await asked.wait()
         notifier.stopping()
         log.info("relay.stopping", sessions=len(relay.sessions), devices=len(relay.devices))
+
+
+def _leave_garbage_alone() -> None:
+    """Look for cycles rarely, and not among what was loaded at the start: it makes all wait."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 def _url(host: str, port: int) -> str:
@@ -132,7 +143,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_SECURITY_HEADERS)
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # where they mean nothing, and stay
+        response.headers.update(_SECURITY_HEADERS)
 
 
 async def _say_goodbye(application: web.Application) -> None:

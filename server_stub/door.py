@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _GUARDED = ("/ws/", "/api/", "/whep/")
+_NOT_LET_IN = frozenset({401, 403})
 _MOST_SILENT = 1024
 _SWEEP_INTERVAL_S = 1.0
 _FULL_RETRY_S = 5.0
@@ -68,22 +69,18 @@ class Door:
         if not request.path.startswith(_GUARDED):
             return await handler(request)
         key = self._key(client_address(request))
-        if key is None:
-            return await self._counted(request, handler)
-        wait_s = await self._connects.wait_s(key)
-        if wait_s:
-            return self._refuse("connects", wait_s, key)
-        if self._present.is_full(key):
-            return self._refuse("connections", _FULL_RETRY_S, key)
-        self._present.add(key)
+        if key is not None:
+            if wait_s := await self._connects.wait_s(key):
+                return self._refuse("connects", wait_s, key)
+            if self._present.is_full(key):
+                return self._refuse("connections", _FULL_RETRY_S, key)
+            self._present.add(key)
         try:
-            return await self._counted(request, handler)
+            response = await handler(request)
         finally:
-            self._present.remove(key)
-
-    async def _counted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if response.status in (401, 403):
+            if key is not None:
+                self._present.remove(key)
+        if response.status in _NOT_LET_IN:
             self._meters.auth_failed("http")
         return response
 
