@@ -38,7 +38,7 @@ class Relay:
         sessions: who watches what.
         port: where it listens; set by whoever listens.
         metrics_port: where Prometheus may ask, set likewise; None if nowhere.
-        unready_because: why no new client should come, such as a stop; None while any may.
+        is_draining: True once no new client should come.
     """
 
     def __init__(self, settings: RelaySettings, store: Store, presence: Presence) -> None:
@@ -54,7 +54,7 @@ class Relay:
             messages_at_once=settings.messages_at_once,
             largest_message_bytes=settings.largest_message_bytes,
         )
-        self.unready_because: str | None = None
+        self.is_draining = False
         self.meters = Meters()
         self.watching = WatchLimits(
             requests_per_minute=settings.watch_requests_per_minute,

@@ -22,7 +22,7 @@ from tests.server_stub.peers import TS, Client, client, device, relay_at, viewer
 MESSAGES = int(os.environ.get("CAMAGENT_GARBAGE_MESSAGES", "500"))
 """How many are made up in all; at night, set it to 20000 or more."""
 
-PER_EXAMPLE = 10
+PER_EXAMPLE = 20
 EXAMPLES = MESSAGES // PER_EXAMPLE // 2 + 1
 CLOSE_CODES = {1000, 1002, 1003, 1007, 1008, 1009}
 
