@@ -10,6 +10,7 @@
     │       └── CameraHung      the camera's own code does not come back
     ├── LinkError               the WebSocket is unusable; reconnect
     │   ├── LinkRejected        the server refused this device; wait the longest delay
+    │   ├── ServerVanished      it ended without a goodbye, for every device; do not come in step
     │   └── ClockNotSet         no certificate can be checked before the clock is set; soon again
     ├── MalformedMessage        a text that is no message of the protocol; dropped, the link stays
     └── SessionError            one viewer's session is over; the others go on
@@ -78,6 +79,13 @@ class LinkRejected(LinkError):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(f"server rejected this device: {reason or 'no reason given'} ({code})")
         self.code = code
+
+
+class ServerVanished(LinkError):
+    """The server's end broke off without a goodbye, as it does for all when it dies."""
+
+    def __init__(self) -> None:
+        super().__init__("connection lost without a goodbye")
 
 
 class ClockNotSet(LinkError):

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +19,8 @@ from camagent.notify import Notifier
 from server_stub.addresses import SURROUNDINGS, client_address, origin_is_allowed
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
+from server_stub.door import http_log
+from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
 from server_stub.viewer import serve_viewer
@@ -26,7 +30,9 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
+_KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
+_GARBAGE_THRESHOLDS = (10_000, 20, 20)
 _LONGEST_ORIGIN = 200
 
 _BEGINNINGS = ("/ws/", "/whep/")
@@ -52,7 +58,7 @@ _SECURITY_HEADERS = {
 
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
-    application = web.Application(middlewares=[_refuse_while_draining])
+    application = web.Application(middlewares=[_refuse_while_draining, relay.door.admit])
     application[RELAY] = relay
     application[SURROUNDINGS] = relay.surroundings
     application.on_response_prepare.append(_add_security_headers)
@@ -61,8 +67,8 @@ def make_application(relay: Relay) -> web.Application:
     application.router.add_get("/ws/viewer", _at_the_door(serve_viewer))
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
-    application.router.add_get("/healthz", _healthy)
-    application.router.add_get("/readyz", _ready)
+    application.router.add_get("/healthz", show_health)
+    application.router.add_get("/readyz", Readiness().show)
     for name, serve in _pages():
         application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
     return application
@@ -73,14 +79,23 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Serve while the block runs; `relay.port` says where."""
     async with open_relay(settings) as relay:
         runner = web.AppRunner(
-            make_application(relay), access_log=None, shutdown_timeout=_SHUTDOWN_DEADLINE_S
+            make_application(relay),
+            access_log=None,
+            shutdown_timeout=_SHUTDOWN_DEADLINE_S,
+            keepalive_timeout=_KEEPALIVE_S,
+            logger=http_log(),
         )
         await runner.setup()
         try:
-            listening = _listen(settings.host, settings.port)
-            await web.SockSite(runner, listening, backlog=_BACKLOG).start()
-            relay.port = listening.getsockname()[1]
-            yield relay
+            async with metrics_served(relay, settings.metrics_host, settings.metrics_port):
+                listening = _listen(settings.host, settings.port)
+                assert runner.server is not None
+                server = await asyncio.get_running_loop().create_server(
+                    relay.door.timed(runner.server), sock=listening, backlog=_BACKLOG
+                )
+                with contextlib.closing(server):
+                    relay.port = listening.getsockname()[1]
+                    yield relay
         finally:
             await runner.cleanup()
 
@@ -92,6 +107,7 @@ async def serve_until_asked(settings: RelaySettings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
     notifier = Notifier()
     async with running(settings) as relay:
+        _leave_garbage_alone()
         log.info("relay.listening", url=_url(settings.host, relay.port))
         notifier.ready()
         while not asked.is_set():
@@ -113,6 +129,13 @@ async def _drain(relay: Relay, over_s: float, hurried: asyncio.Event) -> None:
     for task in (draining, waiting):
         task.cancel()
     await asyncio.wait([draining, waiting])
+
+
+def _leave_garbage_alone() -> None:
+    """Look for cycles rarely, and not among what was loaded at the start: it makes all wait."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 def _url(host: str, port: int) -> str:
@@ -151,7 +174,8 @@ def _at_the_door(serve: Handler) -> Handler:
 
 
 async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_SECURITY_HEADERS)
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # where they mean nothing, and stay
+        response.headers.update(_SECURITY_HEADERS)
 
 
 async def _say_goodbye(application: web.Application) -> None:
@@ -165,17 +189,6 @@ async def _refuse_while_draining(request: web.Request, handler: Handler) -> web.
     if begins and request.app[RELAY].is_draining:
         raise web.HTTPServiceUnavailable(text="draining\n", headers={"Retry-After": "1"})
     return await handler(request)
-
-
-async def _healthy(_request: web.Request) -> web.Response:
-    return web.Response(text="ok\n")
-
-
-async def _ready(request: web.Request) -> web.Response:
-    """Tell a load balancer whether new connections are welcome."""
-    if request.app[RELAY].is_draining:
-        return web.Response(status=503, text="draining\n")
-    return web.Response(text="ok\n")
 
 
 def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,23 +11,24 @@ import structlog
 from aiohttp import WSMsgType, web
 
 from camagent.errors import MalformedMessage
-from camagent.signaling.messages import LARGEST_MESSAGE_BYTES, Direction, Error, Message, encode
+from camagent.signaling.messages import Direction, Error, Message, encode
+from server_stub.limits import TokenBucket
+from server_stub.metrics import Meter
+from server_stub.outbox import Outbox
 
 log = structlog.get_logger(__name__)
 
-M = TypeVar("M")
+M = TypeVar("M", bound=Message)
 
 NORMAL = 1000
 GOING_AWAY = 1001
 POLICY_VIOLATION = 1008
 SERVER_ERROR = 1011
 
-_MOST_WAITING = 64
-_MOST_WAITING_BYTES = 256 * 1024
-_SEND_DEADLINE_S = 10.0
+_LOST = 1006
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
-_LONGEST_REASON_BYTES = 123
+_FORWARDED = frozenset({"signal_offer", "signal_answer", "signal_ice"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +39,60 @@ class Limits:
     idle_timeout_s: float
     messages_per_second: float
     messages_at_once: int
-
-
-@dataclass(frozen=True)
-class _Close:
-    code: int
-    reason: str
+    largest_message_bytes: int
 
 
 class Connection:
-    """One client's WebSocket. Made by `accepted`."""
+    """One client's WebSocket. Made by `accepted`.
+
+    Attributes:
+        owner: whose it is, once that is known: `device_id` or `user_id` of the log's line.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_allowance",
+        "_code",
+        "_heard_at_s",
+        "_idle",
+        "_is_stuck",
+        "_limits",
+        "_loop",
+        "_meter",
+        "_outbox",
+        "_received",
+        "_sent",
+        "_since_s",
+        "_websocket",
+        "_why",
+        "owner",
+    )
 
     def __init__(
-        self, websocket: web.WebSocketResponse, transport: asyncio.Transport | None, limits: Limits
+        self,
+        websocket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        limits: Limits,
+        meter: Meter,
+        tasks: asyncio.TaskGroup,
     ) -> None:
         self._websocket = websocket
-        self._transport = transport
+        self._outbox = Outbox(websocket, transport, tasks, self._note_stuck)
         self._limits = limits
-        self._outbox: deque[bytes | _Close] = deque()
-        self._waiting_bytes = 0
-        self._more = asyncio.Event()
-        self._is_closing = False
-        self._is_aborted = False
+        self._meter = meter
+        self._loop = asyncio.get_running_loop()
+        self._since_s = self._heard_at_s = self._loop.time()
+        self._idle: asyncio.TimerHandle | None = None
+        self._allowance = TokenBucket(
+            per_second=limits.messages_per_second,
+            at_once=limits.messages_at_once,
+            now_s=self._since_s,
+        )
         self._is_stuck = False
-        self._allowance = float(limits.messages_at_once)
-        self._counted_at_s = time.monotonic()
+        self._why = ""
+        self._code: int | None = None
+        self._received = self._sent = 0
+        self.owner: dict[str, str] = {}
 
     @property
     def response(self) -> web.WebSocketResponse:
@@ -73,7 +102,7 @@ class Connection:
     @property
     def is_over(self) -> bool:
         """True when nothing can be sent any more, not even a goodbye."""
-        return self._is_aborted or self._websocket.closed
+        return self._outbox.is_over
 
     @property
     def is_stuck(self) -> bool:
@@ -81,15 +110,10 @@ class Connection:
         return self._is_stuck
 
     def send(self, message: Message) -> None:
-        """Queue `message`; never blocks. A client that reads nothing is cut off, not waited for."""
-        if self._is_closing:
-            return
-        text = encode(message).encode()
-        self._waiting_bytes += len(text)
-        self._outbox.append(text)
-        self._more.set()
-        if len(self._outbox) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES:
-            self._cut_off()
+        """Send `message` in its turn; never blocks. A client that reads nothing is cut off."""
+        self._sent += 1
+        self._meter.sent[message.type].inc()
+        self._outbox.put(encode(message).encode())
 
     def send_error(self, text: str, *, request_id: str | None = None) -> None:
         """Tell the client what could not be done."""
@@ -97,15 +121,15 @@ class Connection:
 
     def close(self, code: int, reason: str) -> None:
         """Close after what is queued has gone out; never blocks."""
-        if not self._is_closing:
-            self._is_closing = True
-            self._outbox.append(_Close(code, reason))
-            self._more.set()
+        if not self._outbox.is_closing:
+            self._why = self._why or reason
+            self._code = code
+            self._outbox.close(code, reason)
 
     def refuse(self, text: str, *, request_id: str | None = None) -> None:
-        """Tell the client why, and close with 1008."""
-        self.send_error(text, request_id=request_id)
-        self.close(POLICY_VIOLATION, text)
+        """Turn away who may not be here: tell why, and close with 1008. Counts as such."""
+        self._meter.meters.auth_failed(self._meter.kind)
+        self._break_off(text, request_id=request_id)
 
     async def first(self, direction: Direction[M]) -> M | None:
         """Take the first message, or None after a refusal if it does not come or is wrong."""
@@ -113,106 +137,113 @@ class Connection:
             async with asyncio.timeout(self._limits.hello_deadline_s):
                 text = await self._receive()
         except TimeoutError:
-            self.refuse("no hello in time")
+            self._break_off("no hello in time")
             return None
         if text is None:
             return None
         try:
-            return direction.decode(text)
+            message = direction.decode(text)
         except MalformedMessage as error:
-            self.refuse(f"Invalid message: {error}", request_id=error.request_id)
+            self._break_off(f"Invalid message: {error}", request_id=error.request_id)
             return None
+        self._meter.received[message.type].inc()
+        return message
 
     async def messages(self, direction: Direction[M]) -> AsyncIterator[M]:
         """Yield what the client says until the connection ends; answer what is no message."""
+        self._check_silence()
+        received = self._meter.received
         while (text := await self._receive()) is not None:
-            if self._is_closing:
+            if self._outbox.is_closing:
                 continue  # sent before it could know
-            if not self._may_speak():
-                log.warning("connection.rate_limited")
-                self.refuse("rate limit")
+            if self._allowance.wait_s(self._heard_at_s):
+                self._meter.meters.limited("messages")
+                self._break_off("rate limit")
                 continue
             try:
                 message = direction.decode(text)
             except MalformedMessage as error:
-                log.info("connection.message_refused", problem=str(error))
+                received["malformed"].inc()
                 self.send_error(f"Invalid message: {error}", request_id=error.request_id)
-            else:
+                continue
+            received[message.type].inc()
+            if message.type not in _FORWARDED:
                 yield message
+                continue
+            since_s = time.perf_counter()
+            yield message
+            self._meter.meters.forward_s.observe(time.perf_counter() - since_s)
 
-    async def write(self) -> None:
-        """Send what is queued until the connection closes: the task of `accepted`."""
-        try:
-            while True:
-                while not self._outbox:
-                    self._more.clear()
-                    await self._more.wait()
-                item = self._outbox.popleft()
-                if isinstance(item, _Close):
-                    await self._say_goodbye(item)
-                    return
-                self._waiting_bytes -= len(item)
-                async with asyncio.timeout(_SEND_DEADLINE_S):
-                    await self._websocket.send_frame(item, WSMsgType.TEXT)
-        except TimeoutError:
-            self._cut_off()
-        except ConnectionError:
-            self._abort()
+    def end(self) -> None:
+        """Say in one line how it went; nothing more is taken for sending."""
+        self._outbox.is_closing = True
+        if self._idle is not None:
+            self._idle.cancel()
+        self._meter.connections.dec()
+        code = self._websocket.close_code if self._code in (None, NORMAL) else self._code
+        log.info(
+            "connection.ended",
+            kind=self._meter.kind,
+            **self.owner,
+            why=self._why or ("connection lost" if code in (None, _LOST) else "client left"),
+            code=code or _LOST,
+            duration_s=round(self._loop.time() - self._since_s, 1),
+            received=self._received,
+            sent=self._sent,
+        )
 
-    async def _say_goodbye(self, close: _Close) -> None:
-        async with asyncio.timeout(_SEND_DEADLINE_S):
-            await self._websocket.close(code=close.code, message=_fitting(close.reason))
+    def crash(self) -> None:
+        """Close after a fault of ours."""
+        self._why = self._why or "crashed"
+        self.close(SERVER_ERROR, "server error")
+
+    def _break_off(self, text: str, *, request_id: str | None = None) -> None:
+        """Tell the client what it did wrong, and close with 1008."""
+        self.send_error(text, request_id=request_id)
+        self.close(POLICY_VIOLATION, text)
 
     async def _receive(self) -> str | None:
         """Take one text, or None when the connection is over."""
-        try:
-            # Not aiohttp's own timeout: that starts anew with every pong, which a client's
-            # library sends whether or not its program is alive.
-            async with asyncio.timeout(self._limits.idle_timeout_s):
-                message = await self._websocket.receive()
-        except TimeoutError:
-            self.close(POLICY_VIOLATION, "silent for too long")
-            return None
+        message = await self._websocket.receive()
+        self._heard_at_s = self._loop.time()
+        self._received += 1
         match message.type:
             case WSMsgType.TEXT:
                 return str(message.data)
             case WSMsgType.BINARY:
                 return ""  # no message of the protocol, and answered like one
-            case _:
-                return None
+            case WSMsgType.ERROR:
+                self._why = self._why or f"broken: {message.data}"
+        return None
 
-    def _may_speak(self) -> bool:
-        """Take one from the token bucket; false when it is empty."""
-        now_s = time.monotonic()
-        gained = (now_s - self._counted_at_s) * self._limits.messages_per_second
-        self._allowance = min(self._allowance + gained, float(self._limits.messages_at_once))
-        self._counted_at_s = now_s
-        if self._allowance < 1:
-            return False
-        self._allowance -= 1
-        return True
+    def _check_silence(self) -> None:
+        """Close once nothing was heard for too long, else look again when that could be.
 
-    def _cut_off(self) -> None:
-        log.warning("connection.stuck", waiting=len(self._outbox), bytes=self._waiting_bytes)
+        Not aiohttp's own timeout: that starts anew with every pong, which a client's library sends
+        whether or not its program is alive.
+        """
+        left_s = self._heard_at_s + self._limits.idle_timeout_s - self._loop.time()
+        if left_s <= 0:
+            self.close(POLICY_VIOLATION, "silent for too long")
+        else:
+            self._idle = self._loop.call_later(left_s, self._check_silence)
+
+    def _note_stuck(self, messages: int, size: int) -> None:
         self._is_stuck = True
-        self._abort()
+        self._why = f"took no messages: {messages} waited with {size} bytes"
+        self._meter.meters.outbox_drops.inc(messages)
 
     def _abort(self) -> None:
-        """Drop the socket: a polite close would wait for a client that does not read."""
-        self._is_closing = self._is_aborted = True
-        self._outbox.clear()
-        self._waiting_bytes = 0
-        if self._transport is not None:
-            self._transport.abort()
+        self._outbox.abort()
 
 
 @asynccontextmanager
-async def accepted(request: web.Request, limits: Limits) -> AsyncIterator[Connection]:
+async def accepted(request: web.Request, limits: Limits, meter: Meter) -> AsyncIterator[Connection]:
     """Hold one WebSocket. A fault of ours inside the block closes it with 1011, and only it."""
     websocket = web.WebSocketResponse(
         compress=False,
         heartbeat=_PING_INTERVAL_S,
-        max_msg_size=LARGEST_MESSAGE_BYTES,
+        max_msg_size=limits.largest_message_bytes,
         timeout=_CLOSE_DEADLINE_S,
     )
     try:
@@ -220,20 +251,14 @@ async def accepted(request: web.Request, limits: Limits) -> AsyncIterator[Connec
     except ConnectionError as error:
         # The client is gone already. Anything else than an answer would be logged as our fault.
         raise web.HTTPBadRequest(text="gone") from error
-    connection = Connection(websocket, request.transport, limits)
+    meter.connections.inc()
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(connection.write())
+        connection = Connection(websocket, request.transport, limits, meter, tasks)
         try:
             yield connection
             connection.close(NORMAL, "")
         except Exception:
             log.exception("connection.crashed")
-            connection.close(SERVER_ERROR, "server error")
+            connection.crash()
         finally:
-            if connection.is_over:
-                writing.cancel()
-
-
-def _fitting(reason: str) -> bytes:
-    """Cut a reason to what a close frame holds, between two characters (RFC 6455, 5.5)."""
-    return reason.encode()[:_LONGEST_REASON_BYTES].decode(errors="ignore").encode()
+            connection.end()

@@ -32,13 +32,15 @@ REPLACED = "replaced by a newer connection"
 async def serve_device(request: web.Request) -> web.StreamResponse:
     """Run one device's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits) as connection:
+    async with accepted(request, relay.limits, relay.meters.of_device) as connection:
         with relay.counted(connection):
             hello = await _introduce(
                 relay, connection, bearer(request.headers.get("Authorization"))
             )
             if hello is not None:
-                with structlog.contextvars.bound_contextvars(device_id=hello.payload.device_id):
+                device_id = hello.payload.device_id
+                connection.owner = {"device_id": device_id}
+                with structlog.contextvars.bound_contextvars(device_id=device_id):
                     await _serve(relay, connection, hello)
     return connection.response
 
@@ -52,7 +54,7 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None
     device_id = hello.payload.device_id
-    device = await relay.store.device(device_id)
+    device = await relay.known.get(device_id)
     if device is None:
         log.warning("device.unknown", device_id=device_id)
         connection.refuse("Device not found", request_id=hello.request_id)
@@ -79,15 +81,14 @@ async def _serve(relay: Relay, connection: Connection, hello: DeviceHello) -> No
         payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
         connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
         with relay.sessions.held_by(connection, "device_disconnected"):
-            relay.record(relay.store.seen(device_id))
+            relay.note_seen(device_id)
             log.info("device.online", replaced=older is not None)
             async for message in connection.messages(FROM_DEVICE):
                 _take(relay, connection, lease, message)
     finally:
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
-        relay.record(relay.store.seen(device_id))
-        log.info("device.offline")
+        relay.note_seen(device_id)
         await relay.presence.unregister(lease)
 
 

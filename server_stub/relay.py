@@ -11,11 +11,16 @@ from aiohttp import web
 from camagent.signaling.messages import WatchEndReason
 from server_stub.addresses import Surroundings
 from server_stub.auth import TokenReader
+from server_stub.batches import Batched
 from server_stub.connection import GOING_AWAY, Connection, Limits
+from server_stub.door import Door
 from server_stub.instances import Instances
 from server_stub.key_url import keys_at
 from server_stub.keys import FixedKeys, KeySource, keys_of_pem, secret_key
+from server_stub.limits import Tally, TokenBuckets
+from server_stub.metrics import Meters
 from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence
+from server_stub.quotas import WatchLimits
 from server_stub.redis_link import open_redis
 from server_stub.redis_presence import RedisPresence
 from server_stub.rights import Rights
@@ -38,11 +43,13 @@ class Relay:
     """The state of one relay; made by `open_relay`.
 
     Attributes:
+        known: looks registered devices up, those that come together at once.
         devices: the newest connection of each device that is online here.
         sessions: who watches what.
         rights: whether who is here still may.
         tokens: what reads viewers' tokens.
         port: where it listens; set by whoever listens.
+        metrics_port: where Prometheus may ask, set likewise; None if nowhere.
         instance_id: its name among the instances of this relay, new with each start.
         instances: the others, where there may be some.
         is_draining: True once it takes no new connections.
@@ -64,11 +71,29 @@ class Relay:
         self.tokens = TokenReader(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
         self.surroundings = Surroundings(settings.trusted_proxies, settings.allowed_origins)
         self.port = settings.port
+        self.metrics_port: int | None = None
         self.limits = Limits(
             hello_deadline_s=settings.hello_deadline_s,
             idle_timeout_s=settings.idle_timeout_s,
             messages_per_second=settings.messages_per_second,
             messages_at_once=settings.messages_at_once,
+            largest_message_bytes=settings.largest_message_bytes,
+        )
+        self.meters = Meters()
+        self.watching = WatchLimits(
+            requests_per_minute=settings.watch_requests_per_minute,
+            sessions_per_user=settings.sessions_per_user,
+            sessions_per_device=settings.sessions_per_device,
+            meters=self.meters,
+        )
+        self.door = Door(
+            connects=TokenBuckets(
+                per_second=settings.connects_per_second, at_once=settings.connects_at_once
+            ),
+            present=Tally(settings.connections_per_address),
+            unlimited=settings.unlimited_addresses,
+            header_deadline_s=settings.hello_deadline_s,
+            meters=self.meters,
         )
         turn_secret = settings.turn_secret
         self.ice_servers = IceServers(
@@ -78,6 +103,8 @@ class Relay:
             valid_for_s=settings.longest_session_s + settings.answer_deadline_s,
         )
         self.devices: dict[str, Connection] = {}
+        self.known = Batched(store.devices_named)
+        self._seen: set[str] = set()
         self.sessions = Sessions(
             answer_deadline_s=settings.answer_deadline_s,
             longest_s=settings.longest_session_s,
@@ -85,6 +112,7 @@ class Relay:
             on_end=self._write_end,
         )
         self.rights = Rights(store, self.devices, self.sessions)
+        self.meters.watch(sessions=lambda: len(self.sessions), devices=lambda: len(self.devices))
         self._connections: set[Connection] = set()
         self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
             _MOST_RECORDS_WAITING
@@ -126,13 +154,25 @@ class Relay:
         if self.instances is not None:
             self.instances.forget(session)
 
-    def record(self, work: Coroutine[Any, Any, object]) -> None:
-        """Have something written down soon; nobody waits for the database."""
+    def record(self, work: Coroutine[Any, Any, object]) -> bool:
+        """Have something written down soon; nobody waits for the database. False: it cannot be."""
         try:
             self._records.put_nowait(work)
         except asyncio.QueueFull:
             work.close()
             log.warning("relay.record_dropped", waiting=_MOST_RECORDS_WAITING)
+            return False
+        return True
+
+    def note_seen(self, device_id: str) -> None:
+        """Have it written down that a device is or was there; those of a storm together."""
+        self._seen.add(device_id)
+        if len(self._seen) == 1 and not self.record(self._write_seen()):
+            self._seen.clear()
+
+    async def _write_seen(self) -> None:
+        seen, self._seen = self._seen, set()
+        await self.store.seen(seen)
 
     async def write_records(self) -> None:
         """Write down what `record` collected, in order, until cancelled."""
@@ -156,6 +196,7 @@ class Relay:
                 self._records.get_nowait().close()
 
     def _write_start(self, session: WatchSession) -> None:
+        self.watching.started(session.user_id, session.device_id)
         self.record(
             self.store.start_session(
                 session.session_id,
@@ -166,6 +207,8 @@ class Relay:
         )
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
+        self.watching.ended(session.user_id, session.device_id)
+        self.meters.session_ended(reason)
         self.record(self.store.end_session(session.session_id, reason))
 
 

@@ -17,6 +17,7 @@ from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 from server_stub.addresses import ANY_ORIGIN, Network, normal_origin
 from server_stub.keys import keys_of_pem
+from server_stub.limit_settings import LimitSettings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400 * 365, allow_inf_nan=False)]
 UrlList = Annotated[
@@ -58,7 +59,7 @@ class StoreSettings(EnvironmentSettings):
         return url
 
 
-class RelaySettings(StoreSettings):
+class RelaySettings(StoreSettings, LimitSettings):
     """Read once at the start, from the command line, `CAMAGENT_RELAY_*` and an env file."""
 
     host: str = Field(
@@ -149,15 +150,6 @@ class RelaySettings(StoreSettings):
         le=3600,
         allow_inf_nan=False,
         description="seconds over which a stop spreads its goodbyes; default 3",
-    )
-    messages_per_second: float = Field(
-        default=50.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="what one connection may send in the long run; default 50",
-    )
-    messages_at_once: int = Field(
-        default=200, ge=1, description="what one connection may send in a burst; default 200"
     )
 
     @field_validator("trusted_proxies", mode="before")

@@ -78,13 +78,12 @@ class Store:
             DeviceUnknown: there is none.
         """
         now, others = _now(), device_tokens.c.device_id == device_id
-        is_later = or_(
-            device_tokens.c.expires_at.is_(None), device_tokens.c.expires_at > others_until
-        )
+        expires_at = device_tokens.c.expires_at
+        is_later = or_(expires_at.is_(None), expires_at > others_until)
         await self._change_device(
             device_id,
             update(device_tokens).where(others, is_later).values(expires_at=others_until),
-            delete(device_tokens).where(others, device_tokens.c.expires_at <= now),
+            delete(device_tokens).where(others, expires_at <= now),
             _insert_token(device_id, token_hash, now),
         )
 
@@ -94,9 +93,8 @@ class Store:
         Raises:
             DeviceUnknown: there is none.
         """
-        await self._change_device(
-            device_id, delete(device_tokens).where(device_tokens.c.device_id == device_id)
-        )
+        is_its = device_tokens.c.device_id == device_id
+        await self._change_device(device_id, delete(device_tokens).where(is_its))
 
     async def device(self, device_id: str) -> Device | None:
         """Look a device up."""
@@ -107,9 +105,11 @@ class Store:
         """List every device by name."""
         return await self._devices(_devices())
 
-    async def devices_named(self, device_ids: Sequence[str]) -> dict[str, Device]:
+    async def devices_named(self, device_ids: Collection[str]) -> dict[str, Device]:
         """Look several devices up, by name; unknown ones are left out."""
-        found = await self._devices(_devices().where(devices.c.device_id.in_(device_ids)))
+        # PostgreSQL takes no NUL in a text: one such name must not spoil the question of the others.
+        asked = [name for name in device_ids if "\0" not in name]
+        found = await self._devices(_devices().where(devices.c.device_id.in_(asked)))
         return {device.device_id: device for device in found}
 
     async def devices_of(self, user_id: str) -> list[Device]:
@@ -117,9 +117,9 @@ class Store:
         theirs = select(grants.c.device_id).where(grants.c.user_id == user_id)
         return await self._devices(_devices().where(devices.c.device_id.in_(theirs)))
 
-    async def seen(self, device_id: str) -> None:
-        """Note that a device is or was there now."""
-        query = update(devices).where(devices.c.device_id == device_id)
+    async def seen(self, device_ids: Collection[str]) -> None:
+        """Note that devices are or were there now."""
+        query = update(devices).where(devices.c.device_id.in_(device_ids))
         await self._write(query.values(last_seen_at=_now()))
 
     async def grant(self, user_id: str, device_id: str) -> None:
@@ -223,6 +223,10 @@ class Store:
         if is_live:
             query = query.where(watch_sessions.c.ended_at.is_(None))
         return [SessionRecord(*row) for row in await self._read(query)]
+
+    async def answer(self) -> None:
+        """Show that the database can be read."""
+        await self._read(select(1))
 
     async def _change_device(self, device_id: str, *queries: Any) -> None:
         """Change the tokens of a device, which needs one from now on."""

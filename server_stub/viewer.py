@@ -32,10 +32,11 @@ _LONGEST_TIMER_S = 86_400.0 * 365
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
     """Run one viewer's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits) as connection:
+    async with accepted(request, relay.limits, relay.meters.of_viewer) as connection:
         with relay.counted(connection):
             viewer = _Viewer(relay, connection)
             if await viewer.introduce():
+                connection.owner = {"user_id": viewer.user_id}
                 with structlog.contextvars.bound_contextvars(user_id=viewer.user_id):
                     await viewer.serve()
     return connection.response

@@ -28,10 +28,14 @@ async def start_watch(
     Raises:
         WatchRefused: the user may not, or the device cannot.
     """
+    if refusal := await relay.watching.refuse_request(user_id):
+        raise WatchRefused(refusal)
     # Who may watch a device knows that there is one; only the others need a second question.
     if not await relay.store.is_granted(user_id, device_id):
         is_known = await relay.store.device(device_id) is not None
         raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
+    if refusal := relay.watching.refuse_session(user_id, device_id):
+        raise WatchRefused(refusal)
     session_id, now_s = str(uuid.uuid4()), time.time()
     ready = WatchReady.Payload(
         session_id=session_id,

@@ -60,6 +60,8 @@ def as_told(default: Any) -> str:
             return f"{default:.15g}"
         case None | ():
             return "none"
+        case tuple():
+            return ",".join(map(str, default))
     return str(default)
 
 
@@ -85,7 +87,8 @@ def test_every_default_is_as_told(kind: type[BaseModel], prefix: str) -> None:
 
 def test_every_event_that_it_explains_is_logged() -> None:
     """Who looks for a line of the log by README's word for it finds it."""
-    sources = "".join(path.read_text() for path in ROOT.glob("camagent/**/*.py"))
+    paths = [*ROOT.glob("camagent/**/*.py"), *ROOT.glob("server_stub/**/*.py")]
+    sources = "".join(path.read_text() for path in paths)
     kinds = "|".join(sorted({event.partition(".")[0] for event in re.findall(_EVENT, sources)}))
     events = set(re.findall(rf"(?:`|^ {{4}})((?:{kinds})\.[a-z0-9_]{{3,}})", README, re.MULTILINE))
 

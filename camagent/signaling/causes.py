@@ -4,9 +4,10 @@ import errno
 import socket
 import ssl
 
-from camagent.errors import ClockNotSet, LinkError
+from camagent.errors import ClockNotSet, LinkError, ServerVanished
 
 _NO_NETWORK = frozenset({errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL})
+_LOST_ON_THE_WAY = _NO_NETWORK | {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EHOSTDOWN}
 
 
 # The first that fits; what the system says of it follows.
@@ -35,6 +36,18 @@ def is_ours(error: BaseException) -> bool:
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
     return isinstance(error, ClockNotSet) or _lacks_network(error)
+
+
+def lost_silently(cause: BaseException | None) -> LinkError:
+    """Make the error for a connection without a goodbye: broken on its way, or by the server."""
+    if isinstance(cause, OSError) and cause.errno in _LOST_ON_THE_WAY:
+        return LinkError(f"connection lost on the way: {cause}")
+    return ServerVanished()
+
+
+def is_vanished(error: BaseException) -> bool:
+    """Tell whether the server went away and not the network: its end said so, without a goodbye."""
+    return isinstance(_first_error(error), ServerVanished)
 
 
 def _lacks_network(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ held for a while resets the delays between attempts.
 
 import asyncio
 import contextlib
+import random
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -21,8 +22,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from camagent import __version__
 from camagent.errors import ClockNotSet, LinkError, LinkRejected, MalformedMessage
 from camagent.progress import Progress
-from camagent.signaling.backoff import backoff
-from camagent.signaling.causes import describe_error, is_ours
+from camagent.signaling.backoff import RetryDelays
+from camagent.signaling.cancellation import heed_cancellation
+from camagent.signaling.causes import describe_error, is_ours, is_vanished, lost_silently
 from camagent.signaling.conversation import Conversation, Rhythm
 from camagent.signaling.lifecycle import Lifecycle, LinkState
 from camagent.signaling.messages import (
@@ -78,6 +80,8 @@ class Link:
         options: LinkOptions,
         listener: LinkListener,
         describe: Callable[[], DevicePresence.Payload],
+        *,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._options = options
         self._listener = listener
@@ -91,7 +95,12 @@ class Link:
         self._conversation: Conversation | None = None
         self._became_active = asyncio.Event()
         self._has_settled = asyncio.Event()
-        self._delays = self._new_delays()
+        self._was_active = False
+        self._delays = RetryDelays(
+            first_s=options.first_retry_delay_s,
+            longest_s=options.longest_retry_delay_s,
+            jitter=jitter,
+        )
         self._trouble = Trouble()
         self.progress = Progress()
         self.connections = 0
@@ -139,13 +148,14 @@ class Link:
                 delay_s = max(delay_s, self._next_delay_s(lost))
                 cause = describe_error(lost)
                 self._trouble.tell("link.lost", cause, retry_in_s=round(delay_s, 1))
-            _heed_cancellation()
+            heed_cancellation()
             self._has_settled.set()
             self.progress.expect_within(delay_s)
             await asyncio.sleep(delay_s)
 
     async def _attempt(self) -> None:
         """Connect once and converse until the socket is gone, which always ends in an error."""
+        self._was_active = False
         self.progress.expect_within(2 * self._options.hello_deadline_s + _CLOSE_DEADLINE_S)
         async with self._connected() as websocket:
             extensions = await self._introduce(websocket)
@@ -167,6 +177,7 @@ class Link:
             progress=self.progress,
         )
         self.connections += 1
+        self._was_active = True
         self._became_active.set()
         self._has_settled.set()
         self._listener.link_active()
@@ -176,7 +187,7 @@ class Link:
         finally:
             self.progress.expect_within(_CLOSE_DEADLINE_S)
             if loop.time() - active_since_s >= self._options.stable_after_s:
-                self._delays = self._new_delays()
+                self._delays.start_again()
             self._conversation = None
             self._became_active.clear()
             self._listener.link_lost()
@@ -260,13 +271,9 @@ class Link:
         """Wait longer each time, unless what is missing is on this side: it may come any moment."""
         if is_ours(lost):
             return min(_LOCAL_RETRY_DELAY_S, self._options.longest_retry_delay_s)
-        return next(self._delays)
-
-    def _new_delays(self) -> Iterator[float]:
-        return backoff(
-            first_s=self._options.first_retry_delay_s,
-            longest_s=self._options.longest_retry_delay_s,
-        )
+        if self._was_active and is_vanished(lost):
+            return self._delays.next_after_vanishing_s()
+        return self._delays.next_s()
 
 
 async def _receive(websocket: ClientConnection) -> ToDevice | None:
@@ -279,7 +286,7 @@ async def _receive(websocket: ClientConnection) -> ToDevice | None:
             raise LinkRejected(frame.code, frame.reason) from closed
         if frame is not None:
             raise LinkError(f"server closed the connection: {frame}") from closed
-        raise LinkError("connection lost without a goodbye") from closed
+        raise lost_silently(closed.__cause__) from closed
     try:
         message = TO_DEVICE.decode(text)
     except MalformedMessage as error:
@@ -287,14 +294,3 @@ async def _receive(websocket: ClientConnection) -> ToDevice | None:
         return None
     log.debug("link.received", type=message.type, bytes=len(text))
     return message
-
-
-def _heed_cancellation() -> None:
-    """Raise a cancellation that met a TaskGroup on its way out with an error.
-
-    Before Python 3.13 the error alone comes out of the group, and nobody would stop
-    (https://github.com/python/cpython/issues/116720).
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

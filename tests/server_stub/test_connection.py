@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from camagent.signaling.messages import Offer, SignalOffer
 from server_stub.app import running
 from server_stub.auth import make_token
-from server_stub.connection import _fitting
 from server_stub.device import REPLACED
+from server_stub.outbox import fitting
 from server_stub.relay import Relay
 from tests.server_stub.peers import (
     SECRET,
@@ -264,12 +264,12 @@ async def test_clients_that_vanish_at_the_door_leave_nothing(
             await asyncio.sleep(0)
         await cam.nothing_came()
         await until(lambda: len(relay._connections) == 1)
-        await until(lambda: sum(_is_writer(task) for task in asyncio.all_tasks()) == 1)
+        await until(lambda: sum(_is_writer(task) for task in asyncio.all_tasks()) == 0)
     assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
 
 
 def _is_writer(task: "asyncio.Task[Any]") -> bool:
-    return getattr(task.get_coro(), "__qualname__", "") == "Connection.write"
+    return getattr(task.get_coro(), "__qualname__", "") == "Outbox._drain"
 
 
 async def test_a_connection_leaves_no_task_behind(relay: Relay) -> None:
@@ -544,5 +544,5 @@ async def test_what_raises_in_the_relay_is_raised_as_it_is(tmp_path: Path) -> No
 
 def test_a_reason_fits_its_frame() -> None:
     """A long reason is cut between two characters."""
-    assert _fitting("é" * 100) == ("é" * 61).encode()
-    assert _fitting("short") == b"short"
+    assert fitting("é" * 100) == ("é" * 61).encode()
+    assert fitting("short") == b"short"

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,12 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from server_stub.auth import hash_device_token
+from server_stub.relay import Relay
 from tests.server_stub.peers import TS, Client, client, device, relay_at, viewer, watch
 
-EXAMPLES = 80
+MESSAGES = int(os.environ.get("CAMAGENT_GARBAGE_MESSAGES", "500"))
+"""How many are made up in all; at night, set it to 20000 or more."""
+
+PER_EXAMPLE = 20
+EXAMPLES = MESSAGES // PER_EXAMPLE // 2 + 1
 CLOSE_CODES = {1000, 1002, 1003, 1007, 1008, 1009}
 
 KINDS = (
@@ -71,8 +79,8 @@ garbage = st.lists(
     (good_messages | messages | json_values).map(json.dumps)
     | st.text(max_size=300)
     | st.binary(max_size=300),
-    min_size=1,
-    max_size=12,
+    min_size=PER_EXAMPLE,
+    max_size=PER_EXAMPLE,
 )
 
 
@@ -100,43 +108,71 @@ async def drain(peer: Client) -> list[dict[str, Any]]:
     return taken
 
 
-@pytest.mark.parametrize("path", ["device", "viewer"])
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(data=st.data())
-def test_garbage_disturbs_nobody(path: str, data: st.DataObject) -> None:
-    """Before hello or after, in a session or not: no crash, and others' sessions go on."""
-    items = data.draw(garbage)
-    is_known = data.draw(st.booleans())
-    asyncio.run(_pour_beside_a_session(path, items, is_known=is_known))
+class _House:
+    """A relay with a session between `guarded` and `user` that nobody may disturb."""
+
+    def __init__(self, relay: Relay, guarded: Client, user: Client, session_id: str) -> None:
+        self.relay = relay
+        self.guarded = guarded
+        self.user = user
+        self.session_id = session_id
+
+    async def take(self, path: str, items: list[str | bytes], *, is_known: bool) -> None:
+        """Have somebody send it all, and see that the session and the relay go on."""
+        async with contextlib.AsyncExitStack() as held:
+            if not is_known:
+                peer = await held.enter_async_context(client(self.relay, path))
+            elif path == "viewer":
+                peer = await held.enter_async_context(viewer(self.relay, "stranger"))
+            else:
+                peer = await held.enter_async_context(device(self.relay, "cam"))
+                other = await held.enter_async_context(viewer(self.relay))
+                items = _in_session(items, await watch(other, peer))
+            code = await pour(peer, items)
+            assert code is None or code in CLOSE_CODES, code
+        await self._expect_peace()
+
+    async def _expect_peace(self) -> None:
+        await self.guarded.nothing_came()
+        for message in await drain(self.user):
+            assert message["payload"]["session_id"] != self.session_id
+        await self.user.send("signal_ice", {"session_id": self.session_id, "candidate": None})
+        assert (await self.guarded.payload("signal_ice"))["session_id"] == self.session_id
+        async with viewer(self.relay) as newcomer:
+            await newcomer.nothing_came()
 
 
-async def _pour_beside_a_session(path: str, items: list[str | bytes], *, is_known: bool) -> None:
-    async with contextlib.AsyncExitStack() as held:
-        folder = Path(held.enter_context(TemporaryDirectory()))
-        relay = await held.enter_async_context(relay_at(folder))
+def _in_session(items: list[str | bytes], session_id: str) -> list[str | bytes]:
+    return [
+        item.replace("SESSION", session_id) if isinstance(item, str) else item for item in items
+    ]
+
+
+@contextlib.asynccontextmanager
+async def _house(folder: Path) -> AsyncIterator[_House]:
+    unlimited = {"watch_requests_per_minute": 0, "sessions_per_user": 0}
+    async with relay_at(folder, **unlimited) as relay:
         await relay.store.add_device("guarded", token_hash=hash_device_token("right"))
         await relay.store.grant("user", "guarded")
-        guarded = await held.enter_async_context(device(relay, "guarded", token="right"))
-        user = await held.enter_async_context(viewer(relay))
-        session_id = await watch(user, guarded, "guarded")
+        async with device(relay, "guarded", token="right") as guarded, viewer(relay) as user:
+            yield _House(relay, guarded, user, await watch(user, guarded, "guarded"))
 
-        if not is_known:
-            peer = await held.enter_async_context(client(relay, path))
-        elif path == "viewer":
-            peer = await held.enter_async_context(viewer(relay, "stranger"))
-        else:
-            peer = await held.enter_async_context(device(relay, "cam"))
-            own_id = await watch(user, peer)
-            items = [
-                item.replace("SESSION", own_id) if isinstance(item, str) else item for item in items
-            ]
-        code = await pour(peer, items)
-        assert code is None or code in CLOSE_CODES, code
 
-        await guarded.nothing_came()
-        for message in await drain(user):
-            assert message["payload"]["session_id"] != session_id
-        await user.send("signal_ice", {"session_id": session_id, "candidate": None})
-        assert (await guarded.payload("signal_ice"))["session_id"] == session_id
-        async with viewer(relay) as newcomer:
-            await newcomer.nothing_came()
+@pytest.mark.parametrize("path", ["device", "viewer"])
+def test_garbage_disturbs_nobody(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Before hello or after, in a session or not: no crash, and others' sessions go on."""
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(items=garbage, is_known=st.booleans())
+    def pour_it(items: list[str | bytes], *, is_known: bool) -> None:
+        runner.run(house.take(path, items, is_known=is_known))
+
+    with TemporaryDirectory() as folder, asyncio.Runner() as runner, capture_logs() as logs:
+        holding = _house(Path(folder))
+        house = runner.run(holding.__aenter__())
+        try:
+            pour_it()
+        finally:
+            runner.run(holding.__aexit__(None, None, None))
+    assert not [line for line in logs if line["log_level"] in ("error", "critical")]
+    assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]

@@ -39,7 +39,7 @@ async def test_a_device_is_kept_as_it_was_added(store: Store) -> None:
     assert (found.device_id, found.needs_token, found.last_seen_at) == ("cam", True, None)
     assert await hashes_of(store) == ["h" * 64]
     assert is_now(found.created_at)
-    await store.seen("cam")
+    await store.seen({"cam"})
     found = await store.device("cam")
     assert found is not None
     assert is_now(found.last_seen_at)
@@ -243,7 +243,7 @@ async def test_two_programs_share_one_database(database_url: str, store: Store) 
         await command.add_device("cam")
         await command.grant("user", "cam")
         assert await store.is_granted("user", "cam")
-        await store.seen("cam")
+        await store.seen({"cam"})
         await command.remove_device("cam")
     assert await store.device("cam") is None
 

@@ -2,7 +2,7 @@
 
 from itertools import islice
 
-from camagent.signaling.backoff import backoff
+from camagent.signaling.backoff import RetryDelays, backoff
 
 
 def test_ceilings_double_up_to_the_longest() -> None:
@@ -30,3 +30,14 @@ def test_delays_spread() -> None:
 def test_a_first_delay_above_the_longest_is_cut() -> None:
     """The longest delay bounds the first one as well."""
     assert next(backoff(first_s=9, longest_s=2, jitter=lambda _low, high: high)) == 2
+
+
+def test_a_fleet_that_lost_its_server_is_spread() -> None:
+    """After the server vanished, the first attempt is anywhere in half of the longest delay."""
+    delays = RetryDelays(first_s=1, longest_s=60, jitter=lambda _low, high: high)
+
+    assert [delays.next_s() for _ in range(3)] == [1, 2, 4]
+    assert delays.next_after_vanishing_s() == 30
+    assert [delays.next_s() for _ in range(3)] == [30, 60, 60]
+    delays.start_again()
+    assert delays.next_s() == 1

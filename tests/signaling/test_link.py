@@ -3,9 +3,10 @@
 import asyncio
 import errno
 import json
+import random
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
 from camagent.errors import LinkError
-from camagent.signaling.causes import describe_error, is_ours
+from camagent.signaling.causes import describe_error, is_ours, is_vanished, lost_silently
 from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import (
@@ -31,7 +32,7 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from camagent.signaling.options import LinkOptions
-from tests.signaling.conftest import TS, ScriptedServer
+from tests.signaling.conftest import TS, DeviceSocket, ScriptedServer
 from tests.support import running, until
 
 IMPATIENT: dict[str, Any] = {
@@ -63,13 +64,16 @@ class Listener:
 class Rig:
     """A link, who listens to it, and what it reports."""
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(
+        self, url: str, jitter: Callable[[float, float], float] = random.uniform, **options: Any
+    ) -> None:
         self.listener = Listener()
         self.presence = {"camera": "idle"}
         self.link = Link(
             LinkOptions(url=url, **{**IMPATIENT, **options}),
             self.listener,
             lambda: DevicePresence.Payload(**self.presence),
+            jitter=jitter,
         )
 
 
@@ -276,6 +280,36 @@ async def test_an_aborted_connection_is_opened_again(server: ScriptedServer) -> 
         first.websocket.transport.abort()
 
         assert await (await server.accepted()).welcome()
+
+
+@pytest.mark.parametrize(
+    ("end", "ceiling_s"),
+    [
+        (lambda peer: peer.websocket.transport.abort(), 4.0),
+        (lambda peer: asyncio.ensure_future(peer.websocket.close(1001)), 0.5),
+    ],
+    ids=["vanished", "goodbye"],
+)
+async def test_only_a_server_that_vanished_makes_a_fleet_spread(
+    server: ScriptedServer, end: Callable[[DeviceSocket], object], ceiling_s: float
+) -> None:
+    """A server that died is met by its fleet over half of the longest delay, another at once."""
+    ceilings: list[float] = []
+
+    def draw(_low: float, high: float) -> float:
+        ceilings.append(high)
+        return 0.0
+
+    rig = Rig(server.url, jitter=draw, first_retry_delay_s=0.5, longest_retry_delay_s=8.0)
+    async with running(rig.link.run()):
+        first = await server.accepted()
+        await first.welcome()
+        await until(lambda: rig.listener.active == 1)
+        end(first)
+        await (await server.accepted()).welcome()
+        await until(lambda: rig.listener.active == 2)
+
+    assert ceilings[0] == ceiling_s
 
 
 async def test_policy_violation_is_a_rejection(server: ScriptedServer) -> None:
@@ -564,3 +598,21 @@ async def test_a_conversation_is_known_to_move() -> None:
         assert rig.link.progress.is_stuck
         await device.send(HeartbeatAck())
         await until(lambda: not rig.link.progress.is_stuck)
+
+
+@pytest.mark.parametrize(
+    ("cause", "vanished"),
+    [
+        (None, True),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), True),
+        (EOFError("stream ended"), True),
+        (TimeoutError(errno.ETIMEDOUT, "timed out"), False),
+        (OSError(errno.EHOSTUNREACH, "no route"), False),
+    ],
+    ids=repr,
+)
+def test_a_network_that_gave_up_is_no_server_that_vanished(
+    cause: Exception | None, *, vanished: bool
+) -> None:
+    """Only what the server's end did makes a device wait for a fleet."""
+    assert is_vanished(ExceptionGroup("", [lost_silently(cause)])) is vanished

@@ -1,0 +1,146 @@
+"""What goes out to one client: at once while its socket takes it, else in a bounded queue.
+
+    put ── nothing waits, the socket has room ──> transport
+     └──── else ──> queue ──> drain, a task that lives as long as something waits ──> transport
+
+A client that takes nothing is cut off; waiting for it would cost memory, and its peers their time.
+"""
+
+import asyncio
+import struct
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import WSMsgType, web
+
+_MOST_WAITING = 64
+_MOST_WAITING_BYTES = 256 * 1024
+_SEND_DEADLINE_S = 10.0
+# Where asyncio and uvloop let a paused writer go on: below it nobody is asked to wait.
+_ROOMY_BYTES = 16 * 1024
+_LONGEST_REASON_BYTES = 123
+
+
+@dataclass(frozen=True)
+class _Close:
+    code: int
+    reason: str
+
+
+class Outbox:
+    """The outgoing half of one WebSocket. `on_stuck` is told the messages that nobody took."""
+
+    __slots__ = (
+        "_is_draining",
+        "_on_stuck",
+        "_queue",
+        "_tasks",
+        "_transport",
+        "_waiting_bytes",
+        "_websocket",
+        "is_aborted",
+        "is_closing",
+    )
+
+    def __init__(
+        self,
+        websocket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        tasks: asyncio.TaskGroup,
+        on_stuck: Callable[[int, int], None],
+    ) -> None:
+        self._websocket = websocket
+        self._transport = transport
+        self._tasks = tasks
+        self._on_stuck = on_stuck
+        self._queue: deque[bytes | _Close] | None = None
+        self._waiting_bytes = 0
+        self._is_draining = False
+        self.is_closing = False
+        self.is_aborted = False
+
+    @property
+    def is_over(self) -> bool:
+        """True when nothing can be sent any more, not even a goodbye."""
+        return self.is_aborted or self._websocket.closed
+
+    def put(self, text: bytes) -> None:
+        """Send `text`, now or as soon as it can be; never blocks."""
+        transport = self._transport
+        if self.is_closing or self._websocket.closed or transport is None:
+            return
+        if not self._is_draining and transport.get_write_buffer_size() < _ROOMY_BYTES:
+            if not transport.is_closing():
+                transport.write(_frame(text))
+            return
+        self._waiting_bytes += len(text)
+        self._wait(text)
+        assert self._queue is not None
+        if len(self._queue) > _MOST_WAITING or self._waiting_bytes > _MOST_WAITING_BYTES:
+            self._cut_off()
+
+    def close(self, code: int, reason: str) -> None:
+        """Close after what is queued has gone out; never blocks, and a second time is nothing."""
+        if not self.is_closing:
+            self.is_closing = True
+            if not self._websocket.closed:
+                self._wait(_Close(code, reason))
+
+    def abort(self) -> None:
+        """Drop the socket: a polite close would wait for a client that does not read."""
+        self.is_closing = self.is_aborted = True
+        self._queue = None
+        self._waiting_bytes = 0
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wait(self, item: bytes | _Close) -> None:
+        if self._queue is None:
+            self._queue = deque()
+        self._queue.append(item)
+        if not self._is_draining:
+            self._is_draining = True
+            self._tasks.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Send what is queued, waiting for the socket each time."""
+        try:
+            while self._queue:
+                item = self._queue.popleft()
+                if isinstance(item, _Close):
+                    await self._say_goodbye(item)
+                    return
+                self._waiting_bytes -= len(item)
+                async with asyncio.timeout(_SEND_DEADLINE_S):
+                    await self._websocket.send_frame(item, WSMsgType.TEXT)
+            self._queue = None
+        except TimeoutError:
+            self._cut_off()
+        except ConnectionError:
+            self.abort()
+        finally:
+            self._is_draining = False
+
+    async def _say_goodbye(self, close: _Close) -> None:
+        async with asyncio.timeout(_SEND_DEADLINE_S):
+            await self._websocket.close(code=close.code, message=fitting(close.reason))
+
+    def _cut_off(self) -> None:
+        self._on_stuck(len(self._queue or ()), self._waiting_bytes)
+        self.abort()
+
+
+def fitting(reason: str) -> bytes:
+    """Cut a reason to what a close frame holds, between two characters (RFC 6455, 5.5)."""
+    return reason.encode()[:_LONGEST_REASON_BYTES].decode(errors="ignore").encode()
+
+
+def _frame(text: bytes) -> bytes:
+    """Lay out one whole text frame of a server: final and not masked (RFC 6455, 5.2)."""
+    size = len(text)
+    if size < 126:  # noqa: PLR2004 - where the short form of the length ends
+        return bytes((0x81, size)) + text
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size) + text
+    return struct.pack("!BBQ", 0x81, 127, size) + text
