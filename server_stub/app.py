@@ -4,20 +4,22 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.resources import files
-from typing import Any
 
 import structlog
 from aiohttp import web
 
 from camagent.notify import Notifier
+from camagent.signaling.messages import LARGEST_MESSAGE_BYTES
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
+from server_stub.headers import add_headers
+from server_stub.pages import add_page_routes
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
 from server_stub.viewer import serve_viewer
+from server_stub.whep import add_whep_routes
 
 log = structlog.get_logger(__name__)
 
@@ -26,38 +28,20 @@ _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
 _STATUS_INTERVAL_S = 5.0
 
-_CONTENT_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob: mediastream:; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
 
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
-    application = web.Application()
+    application = web.Application(client_max_size=LARGEST_MESSAGE_BYTES)
     application[RELAY] = relay
-    application.on_response_prepare.append(_add_security_headers)
+    application.on_response_prepare.append(add_headers)
     application.on_shutdown.append(_say_goodbye)
     application.router.add_get("/ws/device", serve_device)
     application.router.add_get("/ws/viewer", serve_viewer)
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
     application.router.add_get("/healthz", _healthy)
-    for name, serve in _pages():
-        application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
+    add_whep_routes(application.router)
+    add_page_routes(application.router)
     return application
 
 
@@ -118,35 +102,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_SECURITY_HEADERS)
-
-
 async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
 
 
 async def _healthy(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
-
-
-def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:
-    """Read the viewer page; only what lies there is served."""
-    found = []
-    for entry in files("server_stub").joinpath("web").iterdir():
-        suffix = entry.name[entry.name.rfind(".") :]
-        if suffix in _CONTENT_TYPES:
-            found.append((entry.name, _page(entry.read_bytes(), _CONTENT_TYPES[suffix])))
-    return found
-
-
-def _page(content: bytes, content_type: str) -> Callable[[web.Request], Any]:
-    async def serve(_request: web.Request) -> web.Response:
-        return web.Response(
-            body=content,
-            content_type=content_type,
-            charset="utf-8",
-            headers={"Cache-Control": "no-cache"},
-        )
-
-    return serve

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import structlog
 
@@ -22,21 +23,28 @@ from server_stub.connection import Connection
 log = structlog.get_logger(__name__)
 
 
+class End(Protocol):
+    """One end of a session: a connection, or whatever else stands for a viewer."""
+
+    def send(self, message: Message) -> None:
+        """Take a message; never block."""
+
+
 @dataclass(eq=False)
 class WatchSession:
-    """One viewer watching one device, over two connections."""
+    """One viewer watching one device, each at its end."""
 
     device_id: str
     user_id: str
     device: Connection
-    viewer: Connection
+    viewer: End
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     is_answered: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
-    def other(self, connection: Connection) -> Connection:
-        """Give the end that `connection` is not."""
-        return self.device if connection is self.viewer else self.viewer
+    def other(self, end: End) -> End:
+        """Give the end that `end` is not."""
+        return self.device if end is self.viewer else self.viewer
 
 
 class Sessions:
@@ -58,7 +66,7 @@ class Sessions:
         self._on_start = on_start
         self._on_end = on_end
         self._live: dict[str, WatchSession] = {}
-        self._of_connection: defaultdict[Connection, set[WatchSession]] = defaultdict(set)
+        self._of_connection: defaultdict[End, set[WatchSession]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._live)
@@ -85,7 +93,7 @@ class Sessions:
         """Tell whether there is such a session, whoever its ends are."""
         return session_id in self._live
 
-    def find(self, session_id: str, connection: Connection) -> WatchSession | None:
+    def find(self, session_id: str, connection: End) -> WatchSession | None:
         """Look up a session that `connection` is an end of."""
         session = self._live.get(session_id)
         if session is not None and connection in (session.device, session.viewer):
@@ -97,7 +105,7 @@ class Sessions:
         session = self._live.get(session_id)
         return session if session is not None and session.user_id == user_id else None
 
-    def forward(self, session_id: str, sender: Connection, message: Message) -> bool:
+    def forward(self, session_id: str, sender: End, message: Message) -> bool:
         """Pass a message to the other end; false if it is not in a session of the sender's."""
         session = self.find(session_id, sender)
         if session is None:
@@ -110,7 +118,7 @@ class Sessions:
         session: WatchSession,
         reason: WatchEndReason,
         *,
-        ended_by: Connection | None = None,
+        ended_by: End | None = None,
         message: str | None = None,
     ) -> None:
         """End a session: tell whoever did not end it, and write it down. Again is nothing."""

@@ -8,7 +8,6 @@ from aiohttp import web
 
 from camagent.signaling.messages import (
     FROM_VIEWER,
-    DeviceWatchRequest,
     EndWatch,
     FromViewer,
     Heartbeat,
@@ -18,12 +17,11 @@ from camagent.signaling.messages import (
     ViewerHello,
     ViewerHelloAck,
     ViewerWatchRequest,
-    WatchReady,
 )
 from server_stub.auth import Identity, TokenInvalid, read_token
 from server_stub.connection import POLICY_VIOLATION, Connection, accepted
 from server_stub.relay import RELAY, Relay
-from server_stub.sessions import WatchSession
+from server_stub.watching import WatchRefused, start_watch
 
 log = structlog.get_logger(__name__)
 
@@ -121,31 +119,16 @@ class _Viewer:
         )
 
     async def _watch(self, request: ViewerWatchRequest) -> None:
-        """Start a session, the viewer's answer and the device's request in this order."""
-        relay, device_id = self._relay, request.payload.device_id
-        # Who may watch a device knows that there is one; only the others need a second question.
-        if not await relay.store.is_granted(self.user_id, device_id):
-            is_known = await relay.store.device(device_id) is not None
-            self._fail("Unauthorized" if is_known else "Device not found", request)
-            return
-        device = relay.devices.get(device_id)
-        if device is None:
-            self._fail("Device is offline", request)
-            return
-        session = WatchSession(device_id, self.user_id, device, self._connection)
-        session_id, now_s = session.session_id, time.time()
-        ready = WatchReady.Payload(
-            session_id=session_id,
-            ice_servers=relay.ice_servers.for_viewer(self.user_id, session_id, now_s=now_s),
-        )
-        wanted = DeviceWatchRequest.Payload(
-            session_id=session_id,
-            user_id=self.user_id,
-            ice_servers=relay.ice_servers.for_device(session_id, now_s=now_s),
-        )
-        relay.sessions.open(session)
-        self._connection.send(WatchReady(request_id=request.request_id, payload=ready))
-        device.send(DeviceWatchRequest(payload=wanted))
+        try:
+            await start_watch(
+                self._relay,
+                self._connection,
+                user_id=self.user_id,
+                device_id=request.payload.device_id,
+                request_id=request.request_id,
+            )
+        except WatchRefused as refusal:
+            self._fail(str(refusal), request)
 
     def _fail(self, text: str, request: FromViewer) -> None:
         self._connection.send_error(text, request_id=request.request_id)
