@@ -84,7 +84,7 @@ async def _watch(request: web.Request) -> web.Response:
     relay, identity = request.app[RELAY], identify(request)
     device_id = device_id_of(request)
     text = await read_body(request, SDP)
-    viewer = WhepViewer(look_over(text))
+    viewer = WhepViewer(look_over(text), told_candidates="\na=candidate:" in text)
     try:
         session = await start_watch(relay, viewer, user_id=identity.user_id, device_id=device_id)
     except WatchRefused as refusal:
@@ -161,7 +161,11 @@ async def _end(request: web.Request) -> web.Response:
 async def _pass_on(
     relay: Relay, session: WatchSession, viewer: WhepViewer, fragment: Fragment
 ) -> None:
-    candidates = [*fragment.candidates, *([None] if fragment.has_all_candidates else [])]
+    viewer.told_candidates |= bool(fragment.candidates)
+    # The device can meet a player that tells no address, as many do; but not once it was told
+    # that there is nobody to meet.
+    is_end = fragment.has_all_candidates and viewer.told_candidates
+    candidates = [*fragment.candidates, *([None] if is_end else [])]
     for candidate in candidates[: viewer.candidates_left]:
         viewer.candidates_left -= 1
         payload = SignalIce.Payload(session_id=session.session_id, candidate=candidate)

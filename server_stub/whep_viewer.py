@@ -28,6 +28,7 @@ class WhepViewer:
 
     Attributes:
         credentials: those of its offer, by which its ICE session is known.
+        told_candidates: it has told the device an address of its own.
         etag: what that ICE session is called in HTTP.
         ice_servers: what it may use; known once the session is open.
         candidates_left: how many more it may tell the device.
@@ -35,8 +36,9 @@ class WhepViewer:
         expiry: ends the session then.
     """
 
-    def __init__(self, credentials: IceCredentials) -> None:
+    def __init__(self, credentials: IceCredentials, *, told_candidates: bool) -> None:
         self.credentials = credentials
+        self.told_candidates = told_candidates
         self.etag = secrets.token_urlsafe(12)
         self.ice_servers: tuple[IceServer, ...] = ()
         self.candidates_left = MOST_CANDIDATES

@@ -286,9 +286,7 @@ async def test_a_device_that_cannot_serve_says_why(relay: Relay, player: Player)
     assert (await recorded(relay, session_id)).reason == "error"
 
 
-async def test_a_device_that_goes_before_its_answer_is_missed(
-    relay: Relay, player: Player
-) -> None:
+async def test_a_device_that_goes_before_its_answer_is_missed(relay: Relay, player: Player) -> None:
     """Nobody waits for it."""
     async with device(relay) as cam:
         asked = asyncio.create_task(post(player))
@@ -310,9 +308,7 @@ async def test_a_device_that_does_not_answer_is_not_waited_for(tmp_path: Path) -
         assert "did not answer in time" in await answer.text()
 
 
-async def test_who_leaves_before_the_answer_has_no_session(
-    relay: Relay, player: Player
-) -> None:
+async def test_who_leaves_before_the_answer_has_no_session(relay: Relay, player: Player) -> None:
     """A player that gave up will not connect, and the device is told."""
     async with device(relay) as cam:
         asked = asyncio.create_task(post(player))
@@ -344,6 +340,18 @@ async def test_candidates_reach_the_device(relay: Relay, player: Player) -> None
         assert (await cam.payload("signal_ice"))["candidate"] is None
         assert await player.patch(path, SECTION, if_match="*") == 204
         assert (await cam.payload("signal_ice"))["candidate"]["candidate"] == HOST
+
+
+async def test_who_has_told_no_address_may_still_be_met(relay: Relay, player: Player) -> None:
+    """Some players say only that there is no more; the device would give them up at once."""
+    async with watching(relay, player) as (cam, _, path, _):
+        end = "m=audio 9 RTP/AVP 0\r\na=mid:0\r\na=end-of-candidates\r\n"
+        assert await player.patch(path, end, if_match="*") == 204
+        await cam.nothing_came()
+        assert await player.patch(path, SECTION, if_match="*") == 204
+        assert await player.patch(path, end, if_match="*") == 204
+        assert (await cam.payload("signal_ice"))["candidate"] is not None
+        assert (await cam.payload("signal_ice"))["candidate"] is None
 
 
 @pytest.mark.parametrize(
@@ -497,9 +505,10 @@ async def test_a_preflight_is_answered_without_a_token(tmp_path: Path) -> None:
                 assert "Link" not in answer.headers
         async with player.ask("OPTIONS", "/whep/cam") as answer:
             assert len(answer.headers.getall("Link")) == 3
-        async with playing(relay, "stranger") as stranger, stranger.ask(
-            "OPTIONS", "/whep/cam"
-        ) as answer:
+        async with (
+            playing(relay, "stranger") as stranger,
+            stranger.ask("OPTIONS", "/whep/cam") as answer,
+        ):
             assert "Link" not in answer.headers
 
 
