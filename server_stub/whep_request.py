@@ -4,6 +4,7 @@ Whatever is wrong with it ends it by a `Problem`.
 """
 
 import asyncio
+import base64
 from http import HTTPStatus
 
 import structlog
@@ -29,8 +30,12 @@ FRAGMENT = "application/trickle-ice-sdpfrag"
 
 
 def identify(request: web.Request) -> Identity:
-    """Tell who asks, by the Bearer token."""
-    token = bearer(request.headers.get("Authorization"))
+    """Tell who asks, by the Bearer token, or by a password that is such a token.
+
+    A player that knows no token, as go2rtc, can have it in its URL: https://any:TOKEN@host/whep/…
+    """
+    header = request.headers.get("Authorization")
+    token = bearer(header) or _password(header)
     try:
         return read_token(request.app[RELAY].jwt_secret, token or "")
     except TokenInvalid as error:
@@ -38,6 +43,17 @@ def identify(request: web.Request) -> Identity:
         raise Problem(
             HTTPStatus.UNAUTHORIZED, "Invalid token", {"WWW-Authenticate": "Bearer"}
         ) from error
+
+
+def _password(header: str | None) -> str | None:
+    """Take the password out of an `Authorization: Basic …` header (RFC 7617)."""
+    scheme, _, encoded = (header or "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:
+        return None
 
 
 def device_id_of(request: web.Request) -> str:

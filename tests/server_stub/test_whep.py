@@ -1,6 +1,7 @@
 """Watching by WHEP: what the relay answers, and what it tells the device."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -269,6 +270,26 @@ async def test_who_may_not_watch_is_told_so(relay: Relay, player: Player) -> Non
         async with player.ask("POST", "/whep/cam", OFFER, Authorization=header, **sdp) as answer:
             assert answer.status == 401
             assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_token_may_be_the_password_of_a_url(relay: Relay, player: Player) -> None:
+    """For players that know no Bearer token; the user's name does not matter."""
+    sdp = {"Content-Type": SDP}
+
+    def basic(text: str) -> str:
+        return f"Basic {base64.b64encode(text.encode()).decode()}"
+
+    good = basic(f"any:{player.token}")
+    assert await player.status("POST", "/whep/cam", OFFER, Authorization=good, **sdp) == 409
+    for header in (
+        basic("any:nonsense"),
+        basic(f"{player.token}:"),
+        basic(""),
+        "Basic",
+        "Basic =",
+        "Basic \u00fc",
+    ):
+        assert await player.status("POST", "/whep/cam", OFFER, Authorization=header, **sdp) == 401
 
 
 async def test_a_device_that_cannot_serve_says_why(relay: Relay, player: Player) -> None:
