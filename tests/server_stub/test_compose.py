@@ -156,9 +156,10 @@ def test_caddy_understands_its_file(caddy: str, tmp_path: Path) -> None:
 @pytest.fixture
 def coturn(program: Callable[[str, str], str], tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """Run coturn as Compose does, but on loopback; give its port and its log."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
     log = tmp_path / "log"
     options = {
         "static-auth-secret": SECRET,
@@ -195,7 +196,8 @@ async def test_coturn_knows_every_option(coturn: tuple[int, Path]) -> None:
         writer.close()
         return True
 
-    await eventually(has_come_up)
+    # Four threads and a database: on a busy machine that takes its time.
+    await eventually(has_come_up, deadline_s=60)
     transport, _ = await turn.create_turn_endpoint(
         asyncio.DatagramProtocol,
         server_addr=("127.0.0.1", port),
