@@ -5,25 +5,26 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
-from importlib.resources import files
-from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from camagent.notify import Notifier
+from camagent.signaling.messages import LARGEST_MESSAGE_BYTES
 from server_stub.addresses import SURROUNDINGS, client_address, origin_is_allowed
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
 from server_stub.door import http_log
+from server_stub.headers import add_headers
 from server_stub.health import Readiness, metrics_served, show_health
+from server_stub.pages import add_page_routes
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
 from server_stub.viewer import serve_viewer
+from server_stub.whep import add_whep_routes
 
 log = structlog.get_logger(__name__)
 
@@ -37,40 +38,25 @@ _LONGEST_ORIGIN = 200
 
 _BEGINNINGS = ("/ws/", "/whep/")
 
-_CONTENT_TYPES = {
-    ".html": "text/html",
-    ".js": "text/javascript",
-    ".css": "text/css",
-    ".svg": "image/svg+xml",
-}
-
-_SECURITY_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-        "media-src 'self' blob: mediastream:; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-
 
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
-    application = web.Application(middlewares=[_refuse_while_draining, relay.door.admit])
+    application = web.Application(
+        middlewares=[_refuse_while_draining, relay.door.admit, _refuse_strangers],
+        client_max_size=LARGEST_MESSAGE_BYTES,
+    )
     application[RELAY] = relay
     application[SURROUNDINGS] = relay.surroundings
-    application.on_response_prepare.append(_add_security_headers)
+    application.on_response_prepare.append(add_headers)
     application.on_shutdown.append(_say_goodbye)
-    application.router.add_get("/ws/device", _at_the_door(serve_device))
-    application.router.add_get("/ws/viewer", _at_the_door(serve_viewer))
+    application.router.add_get("/ws/device", serve_device)
+    application.router.add_get("/ws/viewer", serve_viewer)
     application.router.add_get("/api/devices", list_devices)
     application.router.add_get("/api/ice-servers", list_ice_servers)
     application.router.add_get("/healthz", show_health)
     application.router.add_get("/readyz", Readiness().show)
-    for name, serve in _pages():
-        application.router.add_get("/" if name == "index.html" else f"/{name}", serve)
+    add_whep_routes(application.router)
+    add_page_routes(application.router)
     return application
 
 
@@ -160,22 +146,16 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _at_the_door(serve: Handler) -> Handler:
+@web.middleware
+async def _refuse_strangers(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse strangers' pages before they are connected, and name the client in every log line."""
-
-    async def check(request: web.Request) -> web.StreamResponse:
-        with structlog.contextvars.bound_contextvars(address=client_address(request)):
-            if origin_is_allowed(request):
-                return await serve(request)
-            log.info("origin.refused", origin=request.headers["Origin"][:_LONGEST_ORIGIN])
-            raise web.HTTPForbidden(text="this page's origin is not allowed here\n")
-
-    return check
-
-
-async def _add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:  # where they mean nothing, and stay
-        response.headers.update(_SECURITY_HEADERS)
+    if not request.path.startswith(_BEGINNINGS):
+        return await handler(request)
+    with structlog.contextvars.bound_contextvars(address=client_address(request)):
+        if origin_is_allowed(request):
+            return await handler(request)
+        log.info("origin.refused", origin=request.headers["Origin"][:_LONGEST_ORIGIN])
+        raise web.HTTPForbidden(text="this page's origin is not allowed here\n")
 
 
 async def _say_goodbye(application: web.Application) -> None:
@@ -189,25 +169,3 @@ async def _refuse_while_draining(request: web.Request, handler: Handler) -> web.
     if begins and request.app[RELAY].is_draining:
         raise web.HTTPServiceUnavailable(text="draining\n", headers={"Retry-After": "1"})
     return await handler(request)
-
-
-def _pages() -> list[tuple[str, Callable[[web.Request], Any]]]:
-    """Read the viewer page; only what lies there is served."""
-    found = []
-    for entry in files("server_stub").joinpath("web").iterdir():
-        suffix = entry.name[entry.name.rfind(".") :]
-        if suffix in _CONTENT_TYPES:
-            found.append((entry.name, _page(entry.read_bytes(), _CONTENT_TYPES[suffix])))
-    return found
-
-
-def _page(content: bytes, content_type: str) -> Callable[[web.Request], Any]:
-    async def serve(_request: web.Request) -> web.Response:
-        return web.Response(
-            body=content,
-            content_type=content_type,
-            charset="utf-8",
-            headers={"Cache-Control": "no-cache"},
-        )
-
-    return serve

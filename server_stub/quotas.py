@@ -3,6 +3,10 @@
 from server_stub.limits import RateLimit, Tally, TokenBuckets
 from server_stub.metrics import Meters
 
+TOO_MANY_REQUESTS = "Too many watch requests"
+TOO_MANY_SESSIONS = "Too many sessions"
+TOO_MANY_VIEWERS = "Device has too many viewers"
+
 _SECONDS_PER_MINUTE = 60
 _LEAST_AT_ONCE = 10
 
@@ -31,16 +35,16 @@ class WatchLimits:
         if not await self.requests.wait_s(user_id):
             return None
         self._meters.limited("watch_requests")
-        return "Too many watch requests"
+        return TOO_MANY_REQUESTS
 
     def refuse_session(self, user_id: str, device_id: str) -> str | None:
         """Say why this user may not watch this device now, or None. Ask right before `started`."""
         if self._of_user.is_full(user_id):
             self._meters.limited("sessions_per_user")
-            return "Too many sessions"
+            return TOO_MANY_SESSIONS
         if self._of_device.is_full(device_id):
             self._meters.limited("sessions_per_device")
-            return "Device has too many viewers"
+            return TOO_MANY_VIEWERS
         return None
 
     def started(self, user_id: str, device_id: str) -> None:

@@ -3,10 +3,14 @@
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camagent.signaling.messages import IceServer
+
+# A name has to survive a TURN server's log and the readers of Link headers, who split at `;` and `,`.
+_UNSAFE = re.compile(r"[^A-Za-z0-9._~@+:-]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +28,7 @@ class IceServers:
 
     def for_viewer(self, user_id: str, session_id: str, *, now_s: float) -> tuple[IceServer, ...]:
         """List the servers with the credential of one session's viewer."""
-        return self._list(f"viewer_{user_id}_{session_id}", now_s)
+        return self._list(f"viewer_{_UNSAFE.sub('_', user_id)}_{session_id}", now_s)
 
     def _list(self, name: str, now_s: float) -> tuple[IceServer, ...]:
         servers = [IceServer(urls=url) for url in self.stun_urls]

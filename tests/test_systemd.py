@@ -76,6 +76,15 @@ def test_each_unit_is_well_confined(units: Path, program: Program, name: str) ->
     assert float(level[1]) <= 2.0
 
 
+def test_the_relay_may_hold_as_many_connections_as_it_can() -> None:
+    """Two descriptors for each of the 10,000 that one process is good for, and some to spare."""
+    unit = (SYSTEMD / "camagent-relay.service").read_text()
+    limit = re.search(r"^LimitNOFILE=(\d+)$", unit, re.MULTILINE)
+
+    assert limit is not None
+    assert int(limit[1]) >= 2 * 10_000
+
+
 def test_a_template_is_the_unit_with_names_of_its_own() -> None:
     """Several cameras differ in settings, folder and description, and in nothing else."""
     ours, theirs = (SYSTEMD / "camagent.service").read_text().splitlines(), template().splitlines()

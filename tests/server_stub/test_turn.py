@@ -1,6 +1,7 @@
 """The TURN credentials that the relay hands out, tried at a real coturn."""
 
 import asyncio
+import re
 import socket
 import subprocess
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from aioice import turn
 from aioice.stun import TransactionFailed
+from pydantic import SecretStr
 
 from camagent.signaling.messages import IceServer
 from server_stub.turn import IceServers, credential_for
+from tests.server_stub.peers import device, relay_at, viewer
 
 Program = Callable[[str, str], str]
 SHARED = "shared with coturn"
@@ -39,6 +42,29 @@ def test_credentials_are_as_the_draft_has_them() -> None:
     assert servers().for_viewer("u", "s1", now_s=0)[1].username == "600:viewer_u_s1"
     # Computed with: printf %s 1:x | openssl dgst -sha1 -hmac key -binary | base64
     assert credential_for("1:x", "key") == "U28azAHpP+RxhmmrjCeYMSvmCbo="
+
+
+@pytest.mark.parametrize("user_id", ['a"b', "a;b, c", "zoë", "a\r\nb", "<a>", "a\\b"])
+def test_a_name_is_safe_wherever_it_is_written(user_id: str) -> None:
+    """A user may be called anything; logs and Link headers see nothing that they have to quote."""
+    name = servers().for_viewer(user_id, "s1", now_s=0)[1].username
+    assert name is not None
+    assert re.fullmatch(r"600:viewer_[a-z_]+_s1", name)
+
+
+async def test_credentials_outlive_the_longest_session(tmp_path: Path) -> None:
+    """Whoever is relayed is so to the end, even if the answer came late."""
+    changes = {"turn_urls": URLS, "turn_secret": SecretStr(SHARED), "longest_session_s": 7200}
+    asked_at_s = int(time.time())
+    async with (
+        relay_at(tmp_path, answer_deadline_s=100, **changes) as relay,
+        device(relay) as cam,
+        viewer(relay) as user,
+    ):
+        await user.send("watch_request", {"device_id": "cam"})
+        both = [await user.payload("watch_ready"), await cam.payload("watch_request")]
+    expiries = [int(one["ice_servers"][-1]["username"].split(":")[0]) for one in both]
+    assert all(7300 <= expiry - asked_at_s <= 7330 for expiry in expiries)
 
 
 def test_without_a_secret_there_is_no_turn() -> None:
@@ -108,7 +134,7 @@ async def test_coturn_accepts_what_the_relay_hands_out(coturn: tuple[str, int]) 
     """Device and viewer each get a relayed address, whatever the user is called."""
     now_s = time.time()
     await allocate(coturn, servers().for_device("s1", now_s=now_s)[1])
-    for user_id in ("user", "a:b", "who@example.com", "u" * 128):
+    for user_id in ("user", "a:b", "who@example.com", "zoë; 1", "u" * 128):
         await allocate(coturn, servers().for_viewer(user_id, "s1", now_s=now_s)[1])
 
 

@@ -1,0 +1,39 @@
+"""What every answer carries: what a browser may do with it, and who may ask for it."""
+
+from aiohttp import web
+
+from server_stub.addresses import origin_is_allowed
+
+_SECURITY = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "media-src 'self' blob: mediastream:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    # Not which version of what serves here.
+    "Server": "camagent-relay",
+    "X-Content-Type-Options": "nosniff",
+}
+# A player may be another's page, where that is allowed. Its right is the token that it shows.
+_OPEN_TO_PLAYERS = {
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
+    "Access-Control-Allow-Methods": "DELETE, GET, OPTIONS, PATCH, POST",
+    "Access-Control-Expose-Headers": "Accept-Patch, ETag, Link, Location, Retry-After",
+    "Access-Control-Max-Age": "7200",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
+_WHEP = "/whep/"
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add them, for `on_response_prepare`: errors and answers that nobody wrote included."""
+    response.headers.update(_SECURITY)
+    if request.path.startswith(_WHEP):
+        response.headers.update(_OPEN_TO_PLAYERS)
+        response.headers.add("Vary", "Origin")
+        if "Origin" in request.headers and origin_is_allowed(request):
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
