@@ -19,6 +19,7 @@ class Change:
 
     at_s: float
     down: Faults
+    up: Faults = NO_FAULTS
 
 
 @dataclass
@@ -30,12 +31,14 @@ class Watch:
         changed_at_s: when each change of the network was made.
         seen: by each viewer.
         targets: of the first viewer, what its way was believed to take, at some times.
+        joined_at_s: when one joined who came late; 0 if nobody did.
     """
 
     started_at_s: float = 0.0
     changed_at_s: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     targets: list[tuple[float, int]] = field(default_factory=list)
+    joined_at_s: float = 0.0
 
     @property
     def window(self) -> Seen:
@@ -111,6 +114,12 @@ class Scenario:
     lasts_s: float = SETTLES_S + LASTS_S
     fine_viewers: int = 1
     poor_viewer: Faults | None = None
+    poor_joins_at_s: float = 0
+
+    @property
+    def is_slow(self) -> bool:
+        """True if packets take their time on it."""
+        return any(change.down.delay_ms or change.up.delay_ms for change in self.changes)
 
 
 FPS = partial(Measure, "frames", "/s", lambda run: run.window.frames_per_second)
@@ -125,6 +134,15 @@ def _least_fps(run: Watch) -> float:
 
 def _least_rate(run: Watch) -> float:
     return min(run.settled(seen).rate_bps for seen in run.seen[:3]) / 1_000
+
+
+def _joined(run: Watch) -> Seen:
+    return run.seen[-1]
+
+
+def _least_fps_meanwhile(run: Watch) -> float:
+    at_s = run.joined_at_s
+    return min(seen.between(at_s, at_s + 10).frames_per_second for seen in run.seen[:3])
 
 
 def _narrow(rate_bps: int, *, queue_ms: int = 200) -> tuple[Change, ...]:
@@ -150,7 +168,8 @@ SCENARIOS = {
     "0.3 Mbit/s": Scenario(_narrow(300_000), (FPS(least=5), GAP(most=2), LATE(), RATE)),
     "0.1 Mbit/s": Scenario(_narrow(100_000), (FPS(), GAP(), LATE(), RATE)),
     "5 % loss": Scenario(
-        (Change(0, Faults(loss_percent=5)),), (FPS(least=28), GAP(), LATE(), RATE)
+        (Change(0, Faults(loss_percent=5, delay_ms=50), Faults(delay_ms=50)),),
+        (FPS(least=28), GAP(), LATE(), RATE),
     ),
     "drop": Scenario(
         (
@@ -197,5 +216,31 @@ SCENARIOS = {
         ),
         fine_viewers=3,
         poor_viewer=Faults(rate_bps=400_000),
+    ),
+    "a poor one joins three": Scenario(
+        (Change(0, NO_FAULTS),),
+        (
+            Measure(
+                "joining until the first picture",
+                "s",
+                lambda run: _joined(run).shown_at_s[0] - run.joined_at_s,
+            ),
+            Measure(
+                "joining until it moves",
+                "s",
+                lambda run: _joined(run).moves_again_s(run.joined_at_s),
+                most=1,
+            ),
+            Measure("frames, least of the three, 10 s from then", "/s", _least_fps_meanwhile),
+            Measure(
+                "longest without a new picture, one of the three, 10 s from then",
+                "s",
+                lambda run: run.seen[0].longest_gap_s(run.joined_at_s, run.joined_at_s + 10),
+            ),
+        ),
+        lasts_s=24,
+        fine_viewers=3,
+        poor_viewer=Faults(rate_bps=500_000),
+        poor_joins_at_s=10,
     ),
 }
