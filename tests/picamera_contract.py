@@ -211,3 +211,15 @@ class PiCameraContract:
             assert low["keyframes"][0] == 0
             assert len(low["keyframes"]) == 2
             assert low["pictures"] == low["frames"]
+
+    @pytest.mark.parametrize("platform", PLATFORMS)
+    def test_both_rungs_follow_their_rates(self, world: World, platform: str) -> None:
+        """While they run, each by itself, without a keyframe, and the low one's frame rate as well."""
+        seen = world.run("rungs_follow", platform=platform)
+        assert seen["encoders"] == ["the chip" if platform == "vc4" else "libx264"] * 2
+        assert seen["before"] == pytest.approx([2_000_000, 400_000], rel=0.2)
+        assert seen["after"] == pytest.approx([800_000, 200_000], rel=0.2)
+        assert statistics.median(seen["fewer_gaps_us"]) == pytest.approx(2 * FRAME_US, abs=100)
+        assert seen["fewer"] <= 1.2 * 200_000
+        assert seen["keyframes"] == 2
+        assert (seen["pictures"], seen["wrong_times"]) == (seen["frames"], 0)

@@ -13,7 +13,8 @@ from camagent.webrtc.sending import Sender
 class Seat:
     """Hands a viewer's sender the frames of its rung.
 
-    Moving to another rung, the viewer goes on with the one it has until the other's next keyframe.
+    Moving to another rung, the viewer goes on with the one it has until the other's next keyframe,
+    unless that is what floods its way.
     """
 
     def __init__(self, sender: Sender, main: VideoHub, low: VideoHub) -> None:
@@ -24,6 +25,7 @@ class Seat:
         self._current = _Feed(self, main)
         self._next: _Feed | None = None
         self._has_gap = False
+        self._lets_go = False
         self._held = contextlib.ExitStack()
 
     @contextmanager
@@ -43,9 +45,9 @@ class Seat:
         """Ask the rung that the viewer sees, or waits for."""
         (self._next or self._current).hub.request_keyframe()
 
-    def move(self, place: Place) -> None:
-        """Give the viewer something else from the next keyframe on."""
-        self._place = place
+    def move(self, place: Place, *, lets_go: bool = False) -> None:
+        """Give the viewer something else from the next keyframe on; until then nothing if `lets_go`."""
+        self._place, self._lets_go = place, lets_go
         hub = self._main if place is Place.MAIN else self._low
         if self._next is not None:
             self._next.leave()
@@ -64,7 +66,8 @@ class Seat:
         if feed is not self._current:
             return
         is_only_stills = self._place is Place.STILLS and self._next is None
-        self._has_gap = (self._has_gap or is_only_stills) and not frame.is_keyframe
+        is_let_go = self._lets_go and self._next is not None
+        self._has_gap = is_let_go or ((self._has_gap or is_only_stills) and not frame.is_keyframe)
         if not self._has_gap:
             self._sender.take(frame)
 

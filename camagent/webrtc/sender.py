@@ -219,7 +219,12 @@ class VideoSender:
             self.tally.keyframes_asked += 1
             self._request_keyframe()
         if feedback.lost and self._repair is not None:
-            self._repair.answer(feedback.lost)
+            round_trip_s = None if self.report is None else self.report.round_trip_s
+            self._repair.answer(feedback.lost, round_trip_s=round_trip_s)
+            if share := self._repair.given_up_share():
+                self._followers.take_flood(share)
+                # Meanwhile what queues on the way can leave it.
+                self._start_again()
 
     def _start_again(self) -> None:
         """Go on with a keyframe: what comes before it refers to what is lost."""

@@ -135,3 +135,23 @@ async def test_leaving_leaves_both(rig: Rig) -> None:
         rig.frames("M")
         rig.seat.move(Place.LOW)
     assert (rig.main.subscriber_count, rig.low.subscriber_count) == (0, 0)
+
+
+async def test_who_is_flooded_gets_nothing_more_of_it(rig: Rig) -> None:
+    """Not even keyframes, until the other rung has one."""
+    with seated(rig):
+        rig.frames("Mm")
+        rig.seat.move(Place.LOW, lets_go=True)
+        rig.frames("mMlmLlm")
+    assert rig.taken == "MmLl"
+
+
+async def test_who_was_let_go_of_comes_back_at_a_keyframe(rig: Rig) -> None:
+    """Should there be no other rung after all."""
+    with seated(rig):
+        rig.frames("Mm")
+        rig.seat.move(Place.LOW, lets_go=True)
+        rig.frames("m")
+        rig.seat.move(Place.MAIN)
+        rig.frames("mMm")
+    assert rig.taken == "MmMm"
