@@ -151,7 +151,7 @@ class ViewerRate:
     def take_flood(self, share: float) -> None:
         """Take that so much of what was sent of late did not arrive."""
         now_s = self._now_s()
-        if now_s - self._cut_at_s < _BETWEEN_CUTS_S:
+        if now_s - self._flooded_at_s < _BETWEEN_CUTS_S:
             return
         self._flooded_at_s = now_s
         least_bps = _LONGEST_CUT_IN_FLOOD * self._target_bps

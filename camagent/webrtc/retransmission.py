@@ -25,8 +25,8 @@ _MOST_ASKED_AT_ONCE = 512
 """A second NACK within `_AGAIN_AFTER_S` that brings their number above this is not looked at."""
 
 _HOPELESS = 0.4
-_HOPELESS_OF_PACKETS, _HOPELESS_TORN = 40, 4
-_HOPELESS_WITHIN = 54_000
+_HOPELESS_OF_PACKETS, _HOPELESS_TORN = 24, 4
+_HOPELESS_WITHIN = 27_000
 """In units of RTP timestamps, 90,000 a second."""
 
 _SEQUENCE_NUMBERS = 1 << 16
@@ -96,16 +96,18 @@ class Retransmissions:
         A network that was away for a moment loses all in a row. A way that is too narrow lets some of
         each frame through, and that is what is looked for.
         """
-        packets, missed, torn, newest = 0, 0, 0, 0
+        packets = missed = torn = between = newest = 0
         for sent in reversed(self._sent):
-            # What is later than all that was asked for may well be on its way.
-            newest = newest if packets else sent.timestamp
+            # Only from the first packet missed to the last: before it the queue had room, and what
+            # is later may well be on its way.
+            newest = newest if missed else sent.timestamp
             if newest - sent.timestamp & 0xFFFF_FFFF > _HOPELESS_WITHIN:
                 break
-            if packets or sent.again_at_s:
-                packets += sent.packets
+            between += sent.packets
+            if sent.again_at_s:
+                packets, between = packets + between if missed else sent.packets, 0
                 missed += len(sent.again_at_s)
-                torn += 0 < len(sent.again_at_s) < sent.packets
+                torn += len(sent.again_at_s) < sent.packets
         is_much = packets >= _HOPELESS_OF_PACKETS and missed > _HOPELESS * packets
         return missed / packets if is_much and torn >= _HOPELESS_TORN else 0.0
 
