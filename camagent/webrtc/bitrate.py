@@ -37,7 +37,7 @@ _GROWTH = ((0.8, 1.25), (1.15, 1.06), (1.6, 1.12), (math.inf, 1.35))
 """By how much it grows up to which share of the rate where it went wrong last."""
 
 _BETWEEN_GROWTH_S = 0.7
-_BETWEEN_CUTS_S = 0.7
+_BETWEEN_CUTS_S, _CUT_TELLS_AFTER_S = 0.7, 1.5
 _UNPROVEN = 1.5
 """A way is believed to take so many times what is sent, no more, unless the viewer says so."""
 
@@ -143,7 +143,7 @@ class ViewerRate:
                 arriving_bps = self.sending_bps * (1 - loss)
                 self._cut_to(max(least_bps, arriving_bps), f"{loss:.0%} loss")
             else:
-                bound_bps = max(least_bps, _QUEUE_CUT * self.sending_bps)
+                bound_bps = max(least_bps, _QUEUE_CUT * self._filling_bps)
                 self._cut_to(bound_bps, f"{lasting_s * 1000:.0f} ms of queue")
         elif queue_s is not None and queue_s <= self._short_s and self._is_clear:
             self._grow()
@@ -167,6 +167,12 @@ class ViewerRate:
         self._estimate_bps = math.inf
         self._tried_until_s = self._now_s() + _TRY_FOR_S
         self.why = "a try"
+
+    @property
+    def _filling_bps(self) -> float:
+        """What fills a queue: what is sent; if a cut did not end it, what is left of the target."""
+        was_cut = self._now_s() - self._cut_at_s < _CUT_TELLS_AFTER_S
+        return min(self._target_bps, self.sending_bps) if was_cut else self.sending_bps
 
     def _grow(self) -> None:
         now_s = self._now_s()

@@ -276,3 +276,11 @@ def test_a_flood_leaves_something(way: Way) -> None:
     way.reports(seconds=8)
     way.rate.take_flood(1)
     assert way.rate.target_bps == pytest.approx(0.15 * LIMITS.ceiling_bps)
+
+
+def test_a_queue_that_outlasts_a_cut_is_cut_again(way: Way) -> None:
+    """Though the encoder makes more than it is asked for: else the queue would stay."""
+    way.reports(seconds=8)
+    way.reports(seconds=1.5, queue_s=0.2)
+    before_bps = way.rate.target_bps
+    assert way.reports(seconds=1, queue_s=0.2, sent_bps=2 * before_bps) < 0.9 * before_bps
