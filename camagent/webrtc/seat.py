@@ -1,5 +1,6 @@
 """One viewer's seat before the rungs: frames come from one of them, and change over at a keyframe."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,9 @@ from camagent.media.frame import EncodedFrame
 from camagent.media.hub import VideoHub
 from camagent.webrtc.rungs import Place
 from camagent.webrtc.sending import Sender
+
+DRAIN_S = 0.2
+"""A flooded way is given so long to empty its queue before the other rung's keyframe joins it."""
 
 
 class Seat:
@@ -54,7 +58,7 @@ class Seat:
             self._next = None
         if hub is not self._current.hub:
             self._next = _Feed(self, hub)
-            self._next.subscribe()
+            self._next.subscribe(after_s=DRAIN_S if lets_go else 0)
         elif self._has_gap:
             hub.request_keyframe()
 
@@ -85,8 +89,12 @@ class _Feed:
         self._seat = seat
         self._subscription = contextlib.ExitStack()
 
-    def subscribe(self) -> None:
-        self._subscription.enter_context(self.hub.subscribed(self))
+    def subscribe(self, *, after_s: float = 0) -> None:
+        if after_s:
+            timer = asyncio.get_running_loop().call_later(after_s, self.subscribe)
+            self._subscription.callback(timer.cancel)
+        else:
+            self._subscription.enter_context(self.hub.subscribed(self))
 
     def leave(self) -> None:
         self._subscription.close()

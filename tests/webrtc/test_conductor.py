@@ -14,6 +14,7 @@ from camagent.webrtc.reception import Report
 from camagent.webrtc.rungs import RungSize
 from camagent.webrtc.sending import Followers
 from camagent.webrtc.stock import StockSender
+from tests.support import until
 from tests.webrtc.test_bitrate import FINE
 from tests.webrtc.test_retransmission import Clock
 
@@ -320,6 +321,7 @@ async def test_a_joiner_that_is_flooded_moves_down_at_once(house: House) -> None
             frames = joiner.sender.tally.frames
             house.main.hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
             assert joiner.sender.tally.frames == frames, "nothing more of what flooded it"
+            await until(lambda: house.low.hub.subscriber_count == 1)
             house.low.hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
             assert joiner.sender.tally.frames == frames + 1
         assert len(house.main.rates) == before
