@@ -217,11 +217,11 @@ class PiCameraContract:
         """While they run, each by itself, without a keyframe, and the low one's frame rate as well."""
         seen = world.run("rungs_follow", platform=platform)
         assert seen["encoders"] == ["the chip" if platform == "vc4" else "libx264"] * 2
-        (main_before, low_before), (main_after, low_after) = seen["before"], seen["after"]
-        assert [main_before, main_after] == pytest.approx([2_000_000, 800_000], rel=0.2)
-        # How many bits the small picture takes without a bound is the picture's affair.
-        assert low_after <= 1.2 * 150_000
-        assert low_after < 0.7 * low_before
+        # A picture that takes fewer bits than it may has its own way above, not below.
+        for before, after, asked in zip(
+            seen["before"], seen["after"], [500_000, 100_000], strict=True
+        ):
+            assert after <= 1.2 * asked < before
         assert statistics.median(seen["fewer_gaps_us"]) == pytest.approx(2 * FRAME_US, abs=100)
-        assert seen["fewer"] <= 1.2 * 150_000
-        assert seen["keyframes"] == 2
+        assert seen["fewer"] <= 1.2 * 100_000
+        assert seen["keyframes"] == 0

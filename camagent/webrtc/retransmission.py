@@ -16,6 +16,7 @@ from camagent.webrtc.packing import MOST_FRAMES_KEPT
 
 _SHARE = 0.25
 _MOST_SAVED_BYTES = 64_000
+_SHORT = 0.5
 _SAVED_OVER_FRAMES = 32
 """What is saved is of so many frames, about a second: on a slow link more would queue for long."""
 
@@ -43,6 +44,7 @@ class SentFrame:
     packets: int
     number: int
     timestamp: int
+    is_keyframe: bool = False
     again_at_s: dict[int, float] = field(default_factory=dict)
 
 
@@ -70,6 +72,7 @@ class Retransmissions:
         self._saved_bytes = float(_MOST_SAVED_BYTES)
         # Of a frame, on average: to begin with so much that a first keyframe can be repaired.
         self._frame_bytes = _MOST_SAVED_BYTES / (_SHARE * _SAVED_OVER_FRAMES)
+        self._newest_keyframe, self._is_short = 0, False
         self._asked = 0
         self._asked_since_s = now_s()
 
@@ -79,6 +82,9 @@ class Retransmissions:
         self._frame_bytes += (size_bytes - self._frame_bytes) / _SAVED_OVER_FRAMES
         most_bytes = min(_MOST_SAVED_BYTES, _SHARE * _SAVED_OVER_FRAMES * self._frame_bytes)
         self._saved_bytes = min(most_bytes, self._saved_bytes + size_bytes * _SHARE)
+        if sent.is_keyframe:
+            self._newest_keyframe = sent.first
+            self._is_short = self._saved_bytes < _SHORT * most_bytes
 
     def note_resent(self, size_bytes: int) -> None:
         """Spend what was sent again."""
@@ -118,7 +124,8 @@ class Retransmissions:
     def choose(self, lost: Iterable[int]) -> list[Resend]:
         """Pick from the sequence numbers of a NACK (RFC 4585, section 6.2.1) what to send again.
 
-        What was never sent, is too old, or went out again less than a round trip ago is left out.
+        What was never sent, is too old, or went out again less than a round trip ago is left out; and
+        what a keyframe has made needless, if little was saved when that was sent.
         """
         again_after_s = self._again_after_s
         now_s = self._now_s()
@@ -135,6 +142,8 @@ class Retransmissions:
             if at < 0:
                 continue
             sent = self._sent[at]
+            if self._is_short and sent.first < self._newest_keyframe:
+                continue
             index = count - sent.first
             if index >= sent.packets or now_s - sent.again_at_s.get(index, 0) < again_after_s:
                 continue

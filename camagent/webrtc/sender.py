@@ -117,7 +117,9 @@ class VideoSender:
         # again, and two frames with one timestamp would be one to the viewer.
         self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + _LEAST_STEP_US)
         timestamp = self._timestamp_of(self._newest_pts_us)
-        sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
+        sent = SentFrame(
+            self._next, len(packed.payloads), packed.number, timestamp, frame.is_keyframe
+        )
         self._next += sent.packets
         self._reception.note_sent()
         self._repair.note_sent(sent, size_bytes=packed.payload_bytes)

@@ -141,8 +141,8 @@ def rungs_follow() -> dict[str, Any]:
     main, low = Viewer(), Viewer()
     with camera().opened(main.take) as its_stream, its_stream.low_rung(low.take) as its_low:
         before = [main.next(60)[30:], low.next(60)[30:]]
-        its_stream.main.set_bitrate(800_000)
-        its_low.set_bitrate(150_000)
+        its_stream.main.set_bitrate(500_000)
+        its_low.set_bitrate(100_000)
         low.next(30)
         after = [main.next(60), low.next(60)]
         its_low.set_frame_rate(15)
@@ -154,7 +154,10 @@ def rungs_follow() -> dict[str, Any]:
             "after": [bits_per_second(frames) for frames in after],
             "fewer": bits_per_second(fewer),
             "fewer_gaps_us": gaps_us(fewer),
-            "keyframes": sum(frame.is_keyframe for frame in [*main.frames, *low.frames]),
+            # But for the first; from the 300th picture on one is due anyhow.
+            "keyframes": sum(
+                frame.is_keyframe for frame in [*main.frames[1:150], *low.frames[1:150]]
+            ),
         }
 
 

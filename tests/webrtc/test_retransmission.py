@@ -161,3 +161,14 @@ def test_only_what_was_sent_of_late_tells_of_the_way() -> None:
     retransmissions = after_frames(60)
     retransmissions.choose([1_590, *range(1_001, 1_200, 2), *range(1_000, 1_200, 10)])
     assert retransmissions.hopeless_share == 0
+
+
+def test_the_last_of_what_is_saved_is_for_the_newest_keyframe() -> None:
+    """What comes before it is not needed any more; with more saved it is still worth showing."""
+    for spent_bytes, is_short in ((0, False), (60_000, True)):
+        retransmissions = after_frames(10)
+        retransmissions.note_resent(spent_bytes)
+        keyframe = SentFrame(1_100, 10, 10, timestamp=30_000, is_keyframe=True)
+        retransmissions.note_sent(keyframe, size_bytes=10_000)
+        expected = [(10, (1,))] if is_short else [(9, (5,)), (10, (1,))]
+        assert chosen(retransmissions, 1_095, 1_101) == expected
