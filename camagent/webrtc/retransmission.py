@@ -142,12 +142,13 @@ class Retransmissions:
             if at < 0:
                 continue
             sent = self._sent[at]
-            if self._is_short and sent.first < self._newest_keyframe:
-                continue
             index = count - sent.first
             if index >= sent.packets or now_s - sent.again_at_s.get(index, 0) < again_after_s:
                 continue
+            # Missed it was in any case.
             sent.again_at_s[index] = now_s
+            if self._is_short and sent.first < self._newest_keyframe:
+                continue
             chosen.setdefault(at, (sent, []))[1].append(index)
         return [Resend(sent, tuple(sorted(indices))) for sent, indices in chosen.values()]
 

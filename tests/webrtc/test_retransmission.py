@@ -135,6 +135,16 @@ def test_a_way_that_is_far_too_narrow_shows_at_once() -> None:
     assert retransmissions.choose([1_000]) == []
 
 
+def test_a_keyframe_does_not_hide_what_was_missed_before_it() -> None:
+    """Even if nothing is saved to send that again."""
+    retransmissions = after_frames(10)
+    retransmissions.note_resent(64_000)
+    keyframe = SentFrame(1_100, 10, 10, timestamp=30_000, is_keyframe=True)
+    retransmissions.note_sent(keyframe, size_bytes=10_000)
+    retransmissions.choose([1_000 + 10 * frame + place for frame in range(8) for place in range(8)])
+    assert retransmissions.hopeless_share == 64 / 80
+
+
 def test_an_outage_is_not_taken_for_a_narrow_way() -> None:
     """It takes all packets in a row; before and behind it the network is as good as ever."""
     retransmissions = after_frames(20)
