@@ -248,7 +248,7 @@ SCENARIOS = {
                 "joining until it moves",
                 "s",
                 lambda run: _joined(run).moves_again_s(run.joined_at_s),
-                most=1,
+                most=1.5,
             ),
             Measure("frames, least of the three, 10 s from then", "/s", _least_fps_meanwhile),
             Measure(
