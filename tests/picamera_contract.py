@@ -211,3 +211,25 @@ class PiCameraContract:
             assert low["keyframes"][0] == 0
             assert len(low["keyframes"]) == 2
             assert low["pictures"] == low["frames"]
+
+    @pytest.mark.parametrize("platform", PLATFORMS)
+    def test_both_rungs_follow_their_rates(self, world: World, platform: str) -> None:
+        """While they run, each by itself, without a keyframe, and the low one's frame rate as well."""
+        asked_bps = 500_000, 100_000
+
+        def is_smooth(seen: Any) -> bool:
+            # Where pictures are left out for want of processor, there are fewer bits to begin with.
+            return all(
+                before > 1.2 * asked
+                for before, asked in zip(seen["before"], asked_bps, strict=True)
+            )
+
+        seen = undisturbed(lambda: world.run("rungs_follow", platform=platform), is_smooth)
+        assert is_smooth(seen)
+        assert seen["encoders"] == ["the chip" if platform == "vc4" else "libx264"] * 2
+        # A picture that takes fewer bits than it may has its own way above, not below.
+        for after, asked in zip(seen["after"], asked_bps, strict=True):
+            assert after <= 1.2 * asked
+        assert statistics.median(seen["fewer_gaps_us"]) == pytest.approx(2 * FRAME_US, abs=100)
+        assert seen["fewer"] <= 1.2 * 100_000
+        assert seen["keyframes"] == 0

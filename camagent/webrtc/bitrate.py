@@ -4,6 +4,7 @@
                 Rising it lags behind, by design, so that it is a bound only at a distance
     loss        much of it, or some while packets queue: less
     round trip  grows while packets queue: less, before they are lost
+    flood       most of what was sent is missed at once: what arrives is what the way takes
     otherwise   more, quickly while nothing has gone wrong yet
 
 A way that is narrow shows by its queue; one that loses packets at random does not queue, and
@@ -36,7 +37,7 @@ _GROWTH = ((0.8, 1.25), (1.15, 1.06), (1.6, 1.12), (math.inf, 1.35))
 """By how much it grows up to which share of the rate where it went wrong last."""
 
 _BETWEEN_GROWTH_S = 0.7
-_BETWEEN_CUTS_S = 0.7
+_BETWEEN_CUTS_S, _CUT_TELLS_AFTER_S = 0.7, 1.5
 _UNPROVEN = 1.5
 """A way is believed to take so many times what is sent, no more, unless the viewer says so."""
 
@@ -48,7 +49,8 @@ _QUEUE_FOR_S = 0.4
 """A keyframe queues for less; only what lasts is a rate too high."""
 
 _QUEUE_CUT = 0.85
-_LONGEST_CUT = 0.3
+_LONGEST_CUT, _LONGEST_CUT_IN_FLOOD = 0.3, 0.15
+_FLOODED_FOR_S = 2.0
 _ROUND_TRIP_MEMORY_S = 30.0
 _LOSS_WINDOW_S, _LONGEST_LOSS_WINDOW_S = 0.5, 2.5
 _LOSS_WINDOW_PACKETS = 20
@@ -81,6 +83,7 @@ class ViewerRate:
         self._pressed_at_s = -math.inf
         self._tried_until_s = -math.inf
         self._cut_at_s = -math.inf
+        self._flooded_at_s = -math.inf
         self._grown_at_s = now_s()
         self._trouble_bps = math.inf
         self._shortest_s = math.inf
@@ -98,6 +101,11 @@ class ViewerRate:
     def steady_for_s(self) -> float:
         """Since when nothing has gone wrong."""
         return self._now_s() - max(self._cut_at_s, self._pressed_at_s)
+
+    @property
+    def is_flooded(self) -> bool:
+        """True if it was sent much more than its way takes just now."""
+        return self._now_s() - self._flooded_at_s < _FLOODED_FOR_S
 
     def take_estimate(self, bandwidth_bps: int) -> None:
         """Take the viewer's estimate of what it can receive (REMB); an absurd one is none."""
@@ -135,10 +143,22 @@ class ViewerRate:
                 arriving_bps = self.sending_bps * (1 - loss)
                 self._cut_to(max(least_bps, arriving_bps), f"{loss:.0%} loss")
             else:
-                bound_bps = max(least_bps, _QUEUE_CUT * self.sending_bps)
+                bound_bps = max(least_bps, _QUEUE_CUT * self._filling_bps)
                 self._cut_to(bound_bps, f"{lasting_s * 1000:.0f} ms of queue")
         elif queue_s is not None and queue_s <= self._short_s and self._is_clear:
             self._grow()
+
+    def take_flood(self, share: float) -> None:
+        """Take that so much of what was sent of late did not arrive."""
+        now_s = self._now_s()
+        if now_s - self._flooded_at_s < _BETWEEN_CUTS_S:
+            return
+        self._flooded_at_s = now_s
+        least_bps = _LONGEST_CUT_IN_FLOOD * self._target_bps
+        arriving_bps = _QUEUE_CUT * self.sending_bps * (1 - share)
+        self._cut_to(max(least_bps, arriving_bps), f"{share:.0%} missed")
+        # Reports will tell of it too, later.
+        self._loss = _LossWindow(since_s=now_s, is_told=True)
 
     def try_at(self, rate_bps: int) -> None:
         """Believe, for a try, that the way takes so much."""
@@ -147,6 +167,12 @@ class ViewerRate:
         self._estimate_bps = math.inf
         self._tried_until_s = self._now_s() + _TRY_FOR_S
         self.why = "a try"
+
+    @property
+    def _filling_bps(self) -> float:
+        """What fills a queue: what is sent; if a cut did not end it, what is left of the target."""
+        was_cut = self._now_s() - self._cut_at_s < _CUT_TELLS_AFTER_S
+        return min(self._target_bps, self.sending_bps) if was_cut else self.sending_bps
 
     def _grow(self) -> None:
         now_s = self._now_s()
@@ -225,12 +251,15 @@ class ViewerRate:
 class _LossWindow:
     """Loss over a while and some packets: a report may tell of three packets only.
 
+    `is_told`: what is lost by the first report is known already.
+
     Attributes:
         latest: the share lost in the window before.
     """
 
-    def __init__(self, *, since_s: float) -> None:
+    def __init__(self, *, since_s: float, is_told: bool = False) -> None:
         self._since_s = since_s
+        self._is_told = is_told
         self._highest: int | None = None
         self._lost = 0
         self.latest = 0.0
@@ -238,7 +267,7 @@ class _LossWindow:
     def take(self, report: Report) -> float:
         """Give the share lost since the window began, if it is over with this report, or else 0."""
         if self._highest is None:
-            is_much = report.packets_lost >= _LOSS_WINDOW_PACKETS // 2
+            is_much = report.packets_lost >= _LOSS_WINDOW_PACKETS // 2 and not self._is_told
             self._begin(report, report.fraction_lost if is_much else 0.0)
             return self.latest
         packets, lost = report.highest_sequence - self._highest, report.packets_lost - self._lost

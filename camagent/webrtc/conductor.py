@@ -18,6 +18,7 @@ import structlog
 
 from camagent.media.frame import RungRate
 from camagent.media.hub import VideoHub
+from camagent.webrtc.allowance import KeyframeAllowance
 from camagent.webrtc.bitrate import RateLimits, ViewerRate
 from camagent.webrtc.probing import Probing
 from camagent.webrtc.rungs import BACK, Place, Plan, RungSize, Watcher
@@ -86,8 +87,9 @@ class Conductor:
         self._viewers[sender] = viewer
         sender.follow(
             Followers(
-                request_keyframe=viewer.seat.request_keyframe,
+                request_keyframe=partial(self._owe_keyframe, viewer),
                 take_report=partial(self._hear, viewer, viewer.rate.take_report),
+                take_flood=partial(self._hear, viewer, viewer.rate.take_flood),
                 take_estimate=partial(self._hear, viewer, viewer.rate.take_estimate),
             )
         )
@@ -112,10 +114,12 @@ class Conductor:
         for viewer in viewers:
             viewer.measure(now_s)
             viewer.watcher.target_bps = viewer.rate.target_bps
+            viewer.watcher.is_flooded = viewer.rate.is_flooded
         if self._low.problem is None:
             self._plan.place([one.watcher for one in viewers], now_s=now_s)
         for viewer in viewers:
             self._seat(viewer)
+            self._request_owed_keyframe(viewer)
             viewer.note()
         rates = self._plan.rates([viewer.watcher for viewer in viewers])
         self._encode(Place.MAIN, rates.main_bps)
@@ -137,6 +141,24 @@ class Conductor:
         if viewer.rate.target_bps < (1 - _WORTH_A_CHANGE) * before_bps:
             self.adapt()
 
+    def _owe_keyframe(self, viewer: "_Viewer") -> None:
+        """Let a viewer have a keyframe: at once, or when its turn comes if others have to pay for it."""
+        viewer.owed_after_keyframes = viewer.sender.tally.keyframes
+        self._request_owed_keyframe(viewer)
+
+    def _request_owed_keyframe(self, viewer: "_Viewer") -> None:
+        if viewer.owed_after_keyframes is None:
+            return
+        if viewer.sender.tally.keyframes > viewer.owed_after_keyframes:
+            viewer.owed_after_keyframes = None
+            return
+        is_main = viewer.seat.place is Place.MAIN
+        others = (one for one in self._viewers.values() if one is not viewer)
+        is_shared = any((one.seat.place is Place.MAIN) is is_main for one in others)
+        if not is_shared or viewer.allowance.spend():
+            viewer.owed_after_keyframes = None
+            viewer.seat.request_keyframe()
+
     def _seat(self, viewer: "_Viewer") -> None:
         if self._low.problem is not None:
             viewer.watcher.place = Place.MAIN
@@ -145,7 +167,7 @@ class Conductor:
             log.info(
                 "viewer.moved", rung=place.value, bps=viewer.rate.target_bps, why=viewer.rate.why
             )
-            viewer.seat.move(place)
+            viewer.seat.move(place, lets_go=viewer.rate.is_flooded)
 
     def _encode(self, place: Place, bitrate_bps: int | None) -> None:
         rung, size = self._rungs[place]
@@ -198,6 +220,8 @@ class _Viewer:
         self.sender = sender
         self.watcher = Watcher(rate.target_bps)
         self.probing = Probing(rate, now_s=now_s)
+        self.allowance = KeyframeAllowance(now_s=now_s)
+        self.owed_after_keyframes: int | None = None
         self._measured_at_s, self._measured_bytes = now_s(), 0
 
     def measure(self, now_s: float) -> None:

@@ -43,12 +43,16 @@ class Repair:
         """Remember a frame that goes out."""
         self._retransmissions.note_sent(sent, size_bytes=size_bytes)
 
-    def answer(self, lost: Sequence[int]) -> None:
+    def answer(self, lost: Sequence[int], *, round_trip_s: float | None) -> None:
         """Send again the packets with these sequence numbers, as far as that makes sense."""
+        self._retransmissions.round_trip_s = round_trip_s
         if self._plan is None:
             self._request_keyframe()
             return
-        for resend in self._retransmissions.choose(lost):
+        chosen = self._retransmissions.choose(lost)
+        if self._retransmissions.hopeless_share:
+            return
+        for resend in chosen:
             if self._retransmissions.is_spent:
                 self._request_keyframe()
                 return
@@ -57,6 +61,13 @@ class Repair:
             except (WireFull, OSError, ValueError):
                 # They are asked for again, or the picture is.
                 return
+
+    def given_up_share(self) -> float:
+        """Give up what the viewer misses, if it is most of what it was sent: that share, or else 0."""
+        share = self._retransmissions.hopeless_share
+        if share:
+            self._retransmissions.give_up()
+        return share
 
     def pad(self, sent: SentFrame, size_bytes: int) -> None:
         """Send packets of this frame once more, over and over, until they are so many bytes.

@@ -67,12 +67,14 @@ class Watcher:
         place: what it gets.
         moved_at_s: since when.
         inclined_since_s: since when it would rather be elsewhere; None if it would not.
+        is_flooded: what it is sent does not arrive; every moment more of it makes that worse.
     """
 
     target_bps: int
     place: Place = Place.MAIN
     moved_at_s: float = float("-inf")
     inclined_since_s: float | None = None
+    is_flooded: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,5 +153,6 @@ class Plan:
             return _STILLS_AFTER_S
         is_down = watcher.place is Place.MAIN
         if is_down:
-            return 0.0 if watcher.target_bps < self._main.least_bps else _OUTLIER_FOR_S
+            is_urgent = watcher.is_flooded or watcher.target_bps < self._main.least_bps
+            return 0.0 if is_urgent else _OUTLIER_FOR_S
         return max(_BACK_AFTER_S, _STAY_S - (now_s - watcher.moved_at_s))

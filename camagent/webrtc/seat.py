@@ -1,5 +1,6 @@
 """One viewer's seat before the rungs: frames come from one of them, and change over at a keyframe."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,15 @@ from camagent.media.hub import VideoHub
 from camagent.webrtc.rungs import Place
 from camagent.webrtc.sending import Sender
 
+DRAIN_S = 0.2
+"""A flooded way is given so long to empty its queue before the other rung's keyframe joins it."""
+
 
 class Seat:
     """Hands a viewer's sender the frames of its rung.
 
-    Moving to another rung, the viewer goes on with the one it has until the other's next keyframe.
+    Moving to another rung, the viewer goes on with the one it has until the other's next keyframe,
+    unless that is what floods its way.
     """
 
     def __init__(self, sender: Sender, main: VideoHub, low: VideoHub) -> None:
@@ -24,6 +29,7 @@ class Seat:
         self._current = _Feed(self, main)
         self._next: _Feed | None = None
         self._has_gap = False
+        self._lets_go = False
         self._held = contextlib.ExitStack()
 
     @contextmanager
@@ -43,16 +49,16 @@ class Seat:
         """Ask the rung that the viewer sees, or waits for."""
         (self._next or self._current).hub.request_keyframe()
 
-    def move(self, place: Place) -> None:
-        """Give the viewer something else from the next keyframe on."""
-        self._place = place
+    def move(self, place: Place, *, lets_go: bool = False) -> None:
+        """Give the viewer something else from the next keyframe on; until then nothing if `lets_go`."""
+        self._place, self._lets_go = place, lets_go
         hub = self._main if place is Place.MAIN else self._low
         if self._next is not None:
             self._next.leave()
             self._next = None
         if hub is not self._current.hub:
             self._next = _Feed(self, hub)
-            self._next.subscribe()
+            self._next.subscribe(after_s=DRAIN_S if lets_go else 0)
         elif self._has_gap:
             hub.request_keyframe()
 
@@ -64,7 +70,8 @@ class Seat:
         if feed is not self._current:
             return
         is_only_stills = self._place is Place.STILLS and self._next is None
-        self._has_gap = (self._has_gap or is_only_stills) and not frame.is_keyframe
+        is_let_go = self._lets_go and self._next is not None
+        self._has_gap = is_let_go or ((self._has_gap or is_only_stills) and not frame.is_keyframe)
         if not self._has_gap:
             self._sender.take(frame)
 
@@ -82,8 +89,12 @@ class _Feed:
         self._seat = seat
         self._subscription = contextlib.ExitStack()
 
-    def subscribe(self) -> None:
-        self._subscription.enter_context(self.hub.subscribed(self))
+    def subscribe(self, *, after_s: float = 0) -> None:
+        if after_s:
+            timer = asyncio.get_running_loop().call_later(after_s, self.subscribe)
+            self._subscription.callback(timer.cancel)
+        else:
+            self._subscription.enter_context(self.hub.subscribed(self))
 
     def leave(self) -> None:
         self._subscription.close()

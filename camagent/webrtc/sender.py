@@ -117,7 +117,9 @@ class VideoSender:
         # again, and two frames with one timestamp would be one to the viewer.
         self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + _LEAST_STEP_US)
         timestamp = self._timestamp_of(self._newest_pts_us)
-        sent = SentFrame(self._next, len(packed.payloads), packed.number, timestamp)
+        sent = SentFrame(
+            self._next, len(packed.payloads), packed.number, timestamp, frame.is_keyframe
+        )
         self._next += sent.packets
         self._reception.note_sent()
         self._repair.note_sent(sent, size_bytes=packed.payload_bytes)
@@ -219,7 +221,12 @@ class VideoSender:
             self.tally.keyframes_asked += 1
             self._request_keyframe()
         if feedback.lost and self._repair is not None:
-            self._repair.answer(feedback.lost)
+            round_trip_s = None if self.report is None else self.report.round_trip_s
+            self._repair.answer(feedback.lost, round_trip_s=round_trip_s)
+            if share := self._repair.given_up_share():
+                self._followers.take_flood(share)
+                # Meanwhile what queues on the way can leave it.
+                self._start_again()
 
     def _start_again(self) -> None:
         """Go on with a keyframe: what comes before it refers to what is lost."""

@@ -51,11 +51,13 @@ class Followers:
     Attributes:
         request_keyframe: the viewer cannot go on without one.
         take_report: a receiver report came.
+        take_flood: this share of what was sent of late was missed, far too much to be repaired.
         take_estimate: the viewer told the most that it can receive, in bits per second (REMB).
     """
 
     request_keyframe: Callable[[], None] = _nothing
     take_report: Callable[[Report], None] = _nothing
+    take_flood: Callable[[float], None] = _nothing
     take_estimate: Callable[[int], None] = _nothing
 
 

@@ -159,8 +159,8 @@ class Gauge:
         )
 
     async def read(self) -> Seen:
-        """Give all that was seen since the start."""
-        noted = await self._page.evaluate("() => window.gauge")
+        """Give all that was seen since the start; the pictures only of who was watched."""
+        noted = await self._page.evaluate("() => window.gauge ?? { shown: [], late: [] }")
         self.seen.shown_at_s = [at_ms / _MS_PER_S for at_ms in noted["shown"]]
         self.seen.late_s = [
             (at_ms / _MS_PER_S, late_ms / _MS_PER_S) for at_ms, late_ms in noted["late"]

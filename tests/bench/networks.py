@@ -1,7 +1,7 @@
 """Bad networks, and what has to come of the picture on them."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -11,6 +11,8 @@ from tests.network import NO_FAULTS, Faults
 
 CEILING_BPS = 2_500_000
 SETTLES_S, LASTS_S = 5.0, 20.0
+ALONE, BESIDE = "three alone", "three and a poor one"
+_SPARED = 0.95
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Change:
 
     at_s: float
     down: Faults
+    up: Faults = NO_FAULTS
 
 
 @dataclass
@@ -30,12 +33,14 @@ class Watch:
         changed_at_s: when each change of the network was made.
         seen: by each viewer.
         targets: of the first viewer, what its way was believed to take, at some times.
+        joined_at_s: when one joined who came late; 0 if nobody did.
     """
 
     started_at_s: float = 0.0
     changed_at_s: list[float] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     targets: list[tuple[float, int]] = field(default_factory=list)
+    joined_at_s: float = 0.0
 
     @property
     def window(self) -> Seen:
@@ -85,7 +90,8 @@ class Measure:
 
     def figure(self, name: str, whose: str, runs: Sequence[Watch]) -> Figure:
         """Give the median of several runs; of stock aiortc nothing is asked."""
-        value = statistics.median(self.of(run) for run in runs)
+        values = [self.of(run) for run in runs]
+        value = statistics.median(values)
         is_ours = whose == "ours"
         return Figure(
             f"{name}: {self.what}, {whose}",
@@ -93,6 +99,7 @@ class Measure:
             float(f"{value:.3g}"),
             self.unit,
             met=self.is_met(value) or not is_ours,
+            runs=tuple(float(f"{one:.3g}") for one in values),
         )
 
     def is_met(self, value: float) -> bool:
@@ -111,6 +118,13 @@ class Scenario:
     lasts_s: float = SETTLES_S + LASTS_S
     fine_viewers: int = 1
     poor_viewer: Faults | None = None
+    poor_joins_at_s: float = 0
+    is_in_the_table: bool = True
+
+    @property
+    def is_slow(self) -> bool:
+        """True if packets take their time on it."""
+        return any(change.down.delay_ms or change.up.delay_ms for change in self.changes)
 
 
 FPS = partial(Measure, "frames", "/s", lambda run: run.window.frames_per_second)
@@ -127,8 +141,31 @@ def _least_rate(run: Watch) -> float:
     return min(run.settled(seen).rate_bps for seen in run.seen[:3]) / 1_000
 
 
+def _joined(run: Watch) -> Seen:
+    return run.seen[-1]
+
+
+def _least_fps_meanwhile(run: Watch) -> float:
+    at_s = run.joined_at_s
+    return min(seen.between(at_s, at_s + 10).frames_per_second for seen in run.seen[:3])
+
+
 def _narrow(rate_bps: int, *, queue_ms: int = 200) -> tuple[Change, ...]:
     return (Change(0, Faults(rate_bps=rate_bps, queue_ms=queue_ms)),)
+
+
+def spared(runs: Mapping[str, Sequence[Watch]]) -> list[Figure]:
+    """Compare three viewers beside a poor one with three alone, if there were both."""
+    alone, beside = runs.get(ALONE), runs.get(BESIDE)
+    if not alone or not beside:
+        return []
+    figures = []
+    for what, of in (("frames", _least_fps), ("received", _least_rate)):
+        medians = [statistics.median(map(of, watches)) for watches in (beside, alone)]
+        share = float(f"{medians[0] / medians[1]:.3g}")
+        name = f"{BESIDE}: {what}, of that without it, ours"
+        figures.append(Figure(name, f">= {_SPARED:g}", share, "", share >= _SPARED))
+    return figures
 
 
 SCENARIOS = {
@@ -148,9 +185,10 @@ SCENARIOS = {
     ),
     "0.6 Mbit/s": Scenario(_narrow(600_000), (FPS(least=12), GAP(most=1), LATE(), RATE)),
     "0.3 Mbit/s": Scenario(_narrow(300_000), (FPS(least=5), GAP(most=2), LATE(), RATE)),
-    "0.1 Mbit/s": Scenario(_narrow(100_000), (FPS(), GAP(), LATE(), RATE)),
+    "0.1 Mbit/s": Scenario(_narrow(100_000), (FPS(), GAP(), LATE(), RATE), is_in_the_table=False),
     "5 % loss": Scenario(
-        (Change(0, Faults(loss_percent=5)),), (FPS(least=28), GAP(), LATE(), RATE)
+        (Change(0, Faults(loss_percent=5, delay_ms=50), Faults(delay_ms=50)),),
+        (FPS(least=28), GAP(), LATE(), RATE),
     ),
     "drop": Scenario(
         (
@@ -176,7 +214,7 @@ SCENARIOS = {
         ),
         lasts_s=47,
     ),
-    "three alone": Scenario(
+    ALONE: Scenario(
         (Change(0, NO_FAULTS),),
         (
             Measure("frames, least of the three", "/s", _least_fps),
@@ -184,7 +222,7 @@ SCENARIOS = {
         ),
         fine_viewers=3,
     ),
-    "three and a poor one": Scenario(
+    BESIDE: Scenario(
         (Change(0, NO_FAULTS),),
         (
             Measure("frames, least of the three", "/s", _least_fps),
@@ -197,5 +235,31 @@ SCENARIOS = {
         ),
         fine_viewers=3,
         poor_viewer=Faults(rate_bps=400_000),
+    ),
+    "a poor one joins three": Scenario(
+        (Change(0, NO_FAULTS),),
+        (
+            Measure(
+                "joining until the first picture",
+                "s",
+                lambda run: next(iter(_joined(run).shown_at_s), float("inf")) - run.joined_at_s,
+            ),
+            Measure(
+                "joining until it moves",
+                "s",
+                lambda run: _joined(run).moves_again_s(run.joined_at_s),
+                most=1.5,
+            ),
+            Measure("frames, least of the three, 10 s from then", "/s", _least_fps_meanwhile),
+            Measure(
+                "longest without a new picture, one of the three, 10 s from then",
+                "s",
+                lambda run: run.seen[0].longest_gap_s(run.joined_at_s, run.joined_at_s + 10),
+            ),
+        ),
+        lasts_s=24,
+        fine_viewers=3,
+        poor_viewer=Faults(rate_bps=500_000),
+        poor_joins_at_s=10,
     ),
 }

@@ -12,13 +12,17 @@ _FOLDER = Path("build/bench")
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured, beside what should be reached."""
+    """One thing that was measured, beside what should be reached.
+
+    `runs` is what `measured` is the median of, where that is kept.
+    """
 
     what: str
     reach: str
     measured: float
     unit: str
     met: bool
+    runs: tuple[float, ...] = ()
 
 
 def report(name: str, figures: list[Figure], *, packages: tuple[str, ...]) -> None:
@@ -32,7 +36,8 @@ def report(name: str, figures: list[Figure], *, packages: tuple[str, ...]) -> No
     for figure in figures:
         verdict = "met" if figure.met else "NOT MET"
         value = f"{figure.measured:g} {figure.unit}".strip()
-        print(f"  {figure.what:<{width}}  {value:>12}   reach {figure.reach:<10} {verdict}")
+        runs = f"   of {', '.join(f'{run:g}' for run in figure.runs)}" if figure.runs else ""
+        print(f"  {figure.what:<{width}}  {value:>12}   reach {figure.reach:<10} {verdict}{runs}")
     _FOLDER.mkdir(parents=True, exist_ok=True)
     path = _FOLDER / f"{name}.json"
     path.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")

@@ -136,6 +136,31 @@ def two_rungs() -> dict[str, Any]:
     }
 
 
+def rungs_follow() -> dict[str, Any]:
+    """Change the rates of both rungs while they run: what each makes before and after."""
+    main, low = Viewer(), Viewer()
+    with camera().opened(main.take) as its_stream, its_stream.low_rung(low.take) as its_low:
+        before = [main.next(60)[30:], low.next(60)[30:]]
+        its_stream.main.set_bitrate(500_000)
+        its_low.set_bitrate(100_000)
+        low.next(30)
+        after = [main.next(60), low.next(60)]
+        its_low.set_frame_rate(15)
+        low.next(15)
+        fewer = low.next(30)
+        return {
+            "encoders": [its_stream.main.encoder, its_low.encoder],
+            "before": [bits_per_second(frames) for frames in before],
+            "after": [bits_per_second(frames) for frames in after],
+            "fewer": bits_per_second(fewer),
+            "fewer_gaps_us": gaps_us(fewer),
+            # But for the first; from the 300th picture on one is due anyhow.
+            "keyframes": sum(
+                frame.is_keyframe for frame in [*main.frames[1:150], *low.frames[1:150]]
+            ),
+        }
+
+
 def overlay() -> dict[str, Any]:
     """Open twice with an overlay: what both rungs and a snapshot show where its panel is."""
     source = camera(overlay="cam")

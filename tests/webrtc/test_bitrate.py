@@ -252,3 +252,35 @@ def test_bounds_hold_whatever_a_viewer_says(news: list[tuple[str, object]]) -> N
                 clock.now_s += value
         assert LEAST_BPS <= rate.target_bps <= LIMITS.ceiling_bps
         assert math.isfinite(rate.target_bps)
+
+
+def test_a_flood_is_cut_to_what_arrives(way: Way) -> None:
+    """With a little less, so that the queue empties; once, though reports tell of it later as well."""
+    way.reports(seconds=8)
+    way.rate.take_flood(0.8)
+    assert way.rate.is_flooded
+    assert way.rate.target_bps == pytest.approx(0.85 * 0.2 * LIMITS.ceiling_bps)
+    assert way.rate.why == "80% missed"
+    after_flood_bps = way.rate.target_bps
+    way.rate.take_flood(0.9)
+    way.clock.now_s += 0.8
+    way.report = replace(way.report, packets_lost=way.report.packets_lost + 80)
+    assert way.reports(seconds=0.25) >= after_flood_bps
+    way.reports(seconds=2)
+    assert not way.rate.is_flooded
+    assert way.rate.target_bps > after_flood_bps
+
+
+def test_a_flood_leaves_something(way: Way) -> None:
+    """What was sent last may all be lost where less would not be."""
+    way.reports(seconds=8)
+    way.rate.take_flood(1)
+    assert way.rate.target_bps == pytest.approx(0.15 * LIMITS.ceiling_bps)
+
+
+def test_a_queue_that_outlasts_a_cut_is_cut_again(way: Way) -> None:
+    """Though the encoder makes more than it is asked for: else the queue would stay."""
+    way.reports(seconds=8)
+    way.reports(seconds=1.5, queue_s=0.2)
+    before_bps = way.rate.target_bps
+    assert way.reports(seconds=1, queue_s=0.2, sent_bps=2 * before_bps) < 0.9 * before_bps

@@ -14,6 +14,7 @@ from camagent.webrtc.reception import Report
 from camagent.webrtc.rungs import RungSize
 from camagent.webrtc.sending import Followers
 from camagent.webrtc.stock import StockSender
+from tests.support import until
 from tests.webrtc.test_bitrate import FINE
 from tests.webrtc.test_retransmission import Clock
 
@@ -308,6 +309,24 @@ async def test_a_liar_that_claims_little_moves_down_alone(house: House) -> None:
         )
 
 
+async def test_a_joiner_that_is_flooded_moves_down_at_once(house: House) -> None:
+    """It starts at the others' rate, and what it misses tells before any report does."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+        before = len(house.main.rates)
+        with house.viewer(takes_bps=500_000) as joiner:
+            assert joiner.sender.tally.rate_bps == LIMITS.ceiling_bps
+            joiner.sender.followers.take_flood(0.8)
+            assert joiner.sender.tally.rung == "low"
+            frames = joiner.sender.tally.frames
+            house.main.hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
+            assert joiner.sender.tally.frames == frames, "nothing more of what flooded it"
+            await until(lambda: house.low.hub.subscriber_count == 1)
+            house.low.hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
+            assert joiner.sender.tally.frames == frames + 1
+        assert len(house.main.rates) == before
+
+
 async def test_a_flood_of_keyframe_requests_costs_little(house: House) -> None:
     """A hundred at once are one keyframe, of the rung that the viewer sees."""
     with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as flooding:
@@ -317,6 +336,52 @@ async def test_a_flood_of_keyframe_requests_costs_little(house: House) -> None:
             flooding.sender.followers.request_keyframe()
         assert house.main.keyframes_forced - before <= 1
         assert house.low.keyframes_forced == 0
+
+
+async def test_who_asks_for_keyframes_all_the_time_gets_few(house: House) -> None:
+    """A hundred requests a second, for a minute: one keyframe in two seconds, and a few to begin with."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as flooding:
+        house.goes_on(5)
+        asked = requests_that_pass(house)
+        for _ in range(6_000):
+            house.clock.now_s += 0.01
+            flooding.sender.followers.request_keyframe()
+        assert 30 <= len(asked) <= 37
+
+
+async def test_who_watches_alone_may_ask_as_often_as_it_likes(house: House) -> None:
+    """It costs nobody anything, and the hub spaces them."""
+    with house.viewer(takes_bps=10_000_000) as alone, house.viewer(takes_bps=100_000):
+        house.goes_on(10)
+        asked = requests_that_pass(house)
+        for _ in range(100):
+            alone.sender.followers.request_keyframe()
+        assert len(asked) == 100
+
+
+async def test_a_keyframe_that_has_to_wait_is_not_forgotten(house: House) -> None:
+    """Unless one came meanwhile; nobody has to ask twice."""
+    with house.viewer(takes_bps=10_000_000), house.viewer(takes_bps=10_000_000) as asking:
+        house.goes_on(5)
+        asked = requests_that_pass(house)
+        asking.sender.followers.request_keyframe()
+        asking.sender.followers.request_keyframe()
+        assert len(asked) == 1
+        house.clock.now_s += 0.6
+        house.conductor.adapt()
+        assert len(asked) == 2
+        asking.sender.followers.request_keyframe()
+        asking.sender.tally.keyframes += 1
+        house.clock.now_s += 0.6
+        house.conductor.adapt()
+        assert len(asked) == 2
+
+
+def requests_that_pass(house: House) -> list[None]:
+    """Count what the main rung's hub is asked from now on."""
+    asked: list[None] = []
+    house.main.hub.request_keyframe = lambda: asked.append(None)
+    return asked
 
 
 async def test_an_empty_house_begins_anew(house: House) -> None:

@@ -215,6 +215,12 @@ def request_for_all(one: Watching) -> object:
     return RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=one.sender._sender._ssrc, lost=lost)
 
 
+def request_for_most(one: Watching) -> object:
+    newest = one.sender._next & 0xFFFF
+    lost = [newest - back & 0xFFFF for back in range(200) if back % 4]
+    return RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=one.sender._sender._ssrc, lost=lost)
+
+
 def report_on_what_was_never_sent(one: Watching) -> object:
     strange = RtcpReceiverInfo(
         ssrc=one.sender._sender._ssrc,
@@ -258,6 +264,7 @@ def estimate_for_another(one: Watching) -> object:
     [
         keyframe_request,
         request_for_all,
+        request_for_most,
         report_on_what_was_never_sent,
         absurd_estimate,
         no_estimate,

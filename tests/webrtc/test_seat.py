@@ -1,5 +1,6 @@
 """Where a viewer's frames come from while it moves between rungs."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
@@ -8,8 +9,9 @@ import pytest
 from camagent.media.frame import EncodedFrame
 from camagent.media.hub import VideoHub
 from camagent.webrtc.rungs import Place
-from camagent.webrtc.seat import Seat
+from camagent.webrtc.seat import DRAIN_S, Seat
 from camagent.webrtc.stock import StockSender
+from tests.support import until
 
 FRAME_US = 33_333
 
@@ -135,3 +137,38 @@ async def test_leaving_leaves_both(rig: Rig) -> None:
         rig.frames("M")
         rig.seat.move(Place.LOW)
     assert (rig.main.subscriber_count, rig.low.subscriber_count) == (0, 0)
+
+
+async def test_who_is_flooded_gets_nothing_more_of_it(rig: Rig) -> None:
+    """Not even keyframes, until the other rung has one."""
+    with seated(rig):
+        rig.frames("Mm")
+        rig.seat.move(Place.LOW, lets_go=True)
+        assert rig.low.subscriber_count == 0, "what queues on the way is to leave it first"
+        rig.frames("mM")
+        await until(lambda: rig.low.subscriber_count == 1)
+        rig.frames("lmLlm")
+    assert rig.taken == "MmLl"
+    assert rig.low.subscriber_count == 0
+
+
+async def test_who_leaves_while_its_way_empties_leaves_nothing(rig: Rig) -> None:
+    """Nor does who is moved back."""
+    with seated(rig):
+        rig.frames("Mm")
+        rig.seat.move(Place.LOW, lets_go=True)
+        rig.seat.move(Place.MAIN)
+        rig.seat.move(Place.LOW, lets_go=True)
+    await asyncio.sleep(1.5 * DRAIN_S)
+    assert (rig.main.subscriber_count, rig.low.subscriber_count) == (0, 0)
+
+
+async def test_who_was_let_go_of_comes_back_at_a_keyframe(rig: Rig) -> None:
+    """Should there be no other rung after all."""
+    with seated(rig):
+        rig.frames("Mm")
+        rig.seat.move(Place.LOW, lets_go=True)
+        rig.frames("m")
+        rig.seat.move(Place.MAIN)
+        rig.frames("mMm")
+    assert rig.taken == "MmMm"
