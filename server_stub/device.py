@@ -8,6 +8,7 @@ from aiohttp import web
 
 from camagent.signaling.messages import (
     FROM_DEVICE,
+    SESSION_REPORT,
     WATCH_ENDED,
     DeviceHello,
     DeviceHelloAck,
@@ -15,6 +16,7 @@ from camagent.signaling.messages import (
     FromDevice,
     Heartbeat,
     HeartbeatAck,
+    SessionReport,
     SignalAnswer,
     SignalIce,
     WatchEnded,
@@ -61,7 +63,7 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         log.warning("device.unauthorized", device_id=device_id, has_secret=token is not None)
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None
-    payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
+    payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED, SESSION_REPORT))
     connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
     return device_id
 
@@ -103,7 +105,7 @@ async def _take(relay: Relay, connection: Connection, lease: Lease, message: Fro
             if session is not None:
                 session.is_answered = True
             _forward(relay, connection, signal.session_id, message)
-        case SignalIce(payload=signal):
+        case SignalIce(payload=signal) | SessionReport(payload=signal):
             _forward(relay, connection, signal.session_id, message)
         case WatchEnded(payload=end):
             session = relay.sessions.find(end.session_id, connection)
@@ -117,7 +119,10 @@ async def _take(relay: Relay, connection: Connection, lease: Lease, message: Fro
 
 
 def _forward(
-    relay: Relay, connection: Connection, session_id: str, message: SignalAnswer | SignalIce
+    relay: Relay,
+    connection: Connection,
+    session_id: str,
+    message: SignalAnswer | SignalIce | SessionReport,
 ) -> None:
     if not relay.sessions.forward(session_id, connection, message):
         connection.send_error("Session not found", request_id=message.request_id)
