@@ -1,7 +1,7 @@
 """Two networks joined by a cable, whose faults can be changed while traffic flows.
 
-    device ──── down: loss, rate, queue ───► viewer
-           ◄──── up: loss, rate, queue ─────
+    device ──── down: loss, rate, queue, delay ───► viewer
+           ◄──── up: loss, rate, queue, delay ─────
 
 Each is a network namespace without a name: nothing can collide, and the kernel removes both, with
 the cable, once the test's process and its children are gone, however that happens. The test itself
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Literal
+
+from tests.slow_cable import SlowCable, Way, open_end
 
 _CLONE_NEWNET = 0x4000_0000
 _LINK = "cable"
@@ -48,11 +50,15 @@ class Faults:
         loss_percent: of UDP packets, each by itself, at random. TCP is spared.
         rate_bps: what goes through; None for all.
         queue_ms: how long packets may wait for that; what comes on top is dropped.
+        delay_ms: how long each is on its way besides; on a slow cable only.
+        seed: of what is lost on a slow cable: the same one drops the same of the packets.
     """
 
     loss_percent: float = 0
     rate_bps: int | None = None
     queue_ms: int = 200
+    delay_ms: float = 0
+    seed: int = 0
 
 
 NO_FAULTS = Faults()
@@ -110,7 +116,12 @@ class Network:
     """Both ends and the cable. Made by `network`."""
 
     def __init__(
-        self, families: tuple[Family, ...], *, device: Namespace | None = None, cable: int = 0
+        self,
+        families: tuple[Family, ...],
+        *,
+        device: Namespace | None = None,
+        cable: int = 0,
+        is_slow: bool = False,
     ) -> None:
         if device is None:
             self.device = Namespace(1, families, cable=cable)
@@ -119,6 +130,8 @@ class Network:
         self.viewer = Namespace(2, families, cable=cable)
         self._link = f"{_LINK}{cable}" if cable else _LINK
         self._is_first = device is None
+        self._is_slow = is_slow
+        self._slow: SlowCable | None = None
 
     @asynccontextmanager
     async def faulty(
@@ -137,6 +150,8 @@ class Network:
 
     async def dropped(self) -> tuple[int, int]:
         """Count the UDP packets lost at random since the faults were set, down and up."""
+        if self._slow is not None:
+            return await self._slow.lost()
         down, up = [
             await run(end.command("nft", "list", "chain", "inet", "faults", "arriving"))
             for end in (self.viewer, self.device)
@@ -145,8 +160,12 @@ class Network:
 
     async def _set(self, *, down: Faults, up: Faults) -> None:
         ways = ((down, self.device, self.viewer), (up, self.viewer, self.device))
+        if self._slow is not None:
+            await self._slow.be(down=_way(down), up=_way(up))
         for faults, sending, receiving in ways:
-            await run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
+            if self._slow is None:
+                assert not faults.delay_ms, "only a slow cable delays"
+                await run(receiving.command("nft", "-f", "-"), text=_loss(faults.loss_percent))
             for command in _shaping(self._link, faults):
                 await run(sending.command(*command))
 
@@ -156,35 +175,51 @@ class Network:
         Raises:
             NoNetwork: it cannot be laid, or its faults not be set.
         """
-        device, viewer = self.device, self.viewer
-        peer = ("peer", "name", self._link, "netns", viewer.path)
-        await run(device.command("ip", "link", "add", self._link, "type", "veth", *peer))
-        for end, is_first in ((device, self._is_first), (viewer, True)):
+        ends = self.device, self.viewer
+        if self._is_slow:
+            handles = _slow_ends(ends, self._link)
+        else:
+            peer = ("peer", "name", self._link, "netns", self.viewer.path)
+            await run(self.device.command("ip", "link", "add", self._link, "type", "veth", *peer))
+        for end, is_first in zip(ends, (self._is_first, True), strict=True):
             lines = _addressing(end, self._link, is_first=is_first)
             await run(end.command("ip", "-batch", "-"), text=lines)
+        if self._is_slow:
+            self._slow = await SlowCable.between(*handles)
         # Tried once, so that a machine without them is noticed here.
         async with self.faulty(down=Faults(loss_percent=1, rate_bps=10**9)):
             pass
 
+    async def close(self) -> None:
+        """Let both ends go."""
+        if self._slow is not None:
+            await self._slow.close()
+        self.device.close()
+        self.viewer.close()
+
 
 @asynccontextmanager
 async def network(
-    families: tuple[Family, ...] = (4, 6), *, device: Namespace | None = None, cable: int = 0
+    families: tuple[Family, ...] = (4, 6),
+    *,
+    device: Namespace | None = None,
+    cable: int = 0,
+    is_slow: bool = False,
 ) -> AsyncIterator[Network]:
     """Hold two joined networks without faults.
 
     `device` joins a further viewer's network, by a `cable` of another number, to one that there is.
+    A slow one can delay packets (tests/slow_cable.py); it carries some ten megabits a second.
 
     Raises:
         NoNetwork: this machine lacks rights or tools (Debian packages iproute2, nftables).
     """
-    built = Network(families, device=device, cable=cable)
+    built = Network(families, device=device, cable=cable, is_slow=is_slow)
     try:
         await built.connect()
         yield built
     finally:
-        built.device.close()
-        built.viewer.close()
+        await built.close()
 
 
 def _addressing(end: Namespace, link: str, *, is_first: bool) -> str:
@@ -203,6 +238,21 @@ def _addressing(end: Namespace, link: str, *, is_first: bool) -> str:
         lines += [f"addr add {end.ipv6}/64 dev {link} nodad"]
         lines += [f"route add ::/0 dev {link}"] if is_first else []
     return "\n".join(lines) + "\n"
+
+
+def _slow_ends(ends: Sequence[Namespace], link: str) -> list[int]:
+    handles = []
+    for end in ends:
+        with end.entered():
+            try:
+                handles.append(open_end(link))
+            except OSError as error:
+                raise NoNetwork(f"/dev/net/tun: {error}") from error
+    return handles
+
+
+def _way(faults: Faults) -> Way:
+    return Way(faults.delay_ms / 1_000, faults.loss_percent, faults.seed)
 
 
 def _loss(percent: float) -> str:
