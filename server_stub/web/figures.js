@@ -6,12 +6,12 @@ const KEPT_AS = 'camagent.figures';
 const KEY = 'i';
 
 const RUNGS = { main: 'full picture', low: 'small picture', stills: 'stills only' };
+/** What the camera gives as reasons; another one is shown as it is. */
 const REASONS = {
   start: 'it has just begun',
   growing: 'trying for more',
   'a try': 'trying whether more gets through',
   'the ceiling': 'the network takes all there is',
-  'the viewer\u2019s estimate': 'this browser finds the network slower',
   'the viewer\'s estimate': 'this browser finds the network slower',
 };
 /** The stages on the way to the first picture, as Statistics names them. */
@@ -70,10 +70,10 @@ export function mountFigures(element, button) {
     render();
   };
   const press = (event) => {
-    const { ctrlKey, altKey, metaKey, target } = event;
+    const { key, ctrlKey, altKey, metaKey, target } = event;
     const isTyping = target instanceof Element && target.closest('input, textarea, select');
-    if (event.key !== KEY || ctrlKey || altKey || metaKey || isTyping || !button.checkVisibility()) return;
-    toggle();
+    const isSeen = button.offsetParent !== null;
+    if (key === KEY && isSeen && !(ctrlKey || altKey || metaKey || isTyping)) toggle();
   };
   button.addEventListener('click', toggle);
   document.addEventListener('keydown', press);

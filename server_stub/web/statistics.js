@@ -142,7 +142,6 @@ function read(report) {
     bytes: video.bytesReceived ?? 0,
     packets: video.packetsReceived ?? 0,
     packetsLost: video.packetsLost ?? 0,
-    packetsRepaired: video.retransmittedPacketsReceived ?? 0,
     fps: video.framesPerSecond ?? null,
     widthPx: video.frameWidth ?? null,
     heightPx: video.frameHeight ?? null,

@@ -78,6 +78,14 @@ class Readout:
         scale = {"kbit/s": 1e3, "Mbit/s": 1e6}[text.split(" ")[-1]]
         return float(text.split(" ")[0]) * scale
 
+    async def freezes(self) -> tuple[int, float]:
+        """Give how many there were, and how many seconds they took in all."""
+        text = await self.text("freezes")
+        if text == "none":
+            return 0, 0.0
+        count, frozen_s = text.split(" ")[:2]
+        return int(count.rstrip(",")), float(frozen_s)
+
     async def forget(self) -> None:
         """Look at the cells of pictures from now on only."""
         await self._person.page.evaluate("() => { window.seen.length = 0; }")

@@ -112,13 +112,17 @@ async def test_the_figures_are_true(
             (totals.frames - sent.frames) / took_s, rel=0.2
         )
 
-        assert await readout.text("freezes") == "none"
+        # A busy machine may have frozen it before.
+        before = await readout.freezes()
         gate.clear()
         await asyncio.sleep(1.5)  # this long the picture stands still
         gate.set()
-        await eventually(_says(readout, "freezes", "1, "))
-        frozen_s = float((await readout.text("freezes")).split(" ")[1])
-        assert 1.2 <= frozen_s <= 3
+
+        async def has_frozen() -> bool:
+            count, frozen_s = await readout.freezes()
+            return count > before[0] and frozen_s >= before[1] + 1.2
+
+        await eventually(has_frozen)
 
 
 async def test_the_loss_is_true(
