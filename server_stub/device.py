@@ -8,6 +8,7 @@ from aiohttp import web
 
 from camagent.signaling.messages import (
     FROM_DEVICE,
+    SESSION_REPORT,
     WATCH_ENDED,
     DeviceHello,
     DeviceHelloAck,
@@ -15,6 +16,7 @@ from camagent.signaling.messages import (
     FromDevice,
     Heartbeat,
     HeartbeatAck,
+    SessionReport,
     SignalAnswer,
     SignalIce,
     WatchEnded,
@@ -78,7 +80,9 @@ async def _serve(relay: Relay, connection: Connection, hello: DeviceHello) -> No
         if older is not None:
             _replace(relay, device_id, older)
         relay.devices[device_id] = connection
-        payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED,))
+        payload = DeviceHelloAck.Payload(
+            device_id=device_id, extensions=(WATCH_ENDED, SESSION_REPORT)
+        )
         connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
         with relay.sessions.held_by(connection, "device_disconnected"):
             relay.note_seen(device_id)
@@ -109,7 +113,9 @@ def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevic
             # By way of JSON: an infinite number, which JSON lacks, becomes null.
             report = json.loads(payload.model_dump_json()) | {"reported_at": _now()}
             relay.presence.report(lease, report)
-        case SignalAnswer(payload=signal) | SignalIce(payload=signal):
+        case (
+            SignalAnswer(payload=signal) | SignalIce(payload=signal) | SessionReport(payload=signal)
+        ):
             _forward(relay, connection, signal.session_id, message)
         case WatchEnded(payload=end):
             session = relay.sessions.find(end.session_id, connection)
@@ -123,7 +129,10 @@ def _take(relay: Relay, connection: Connection, lease: Lease, message: FromDevic
 
 
 def _forward(
-    relay: Relay, connection: Connection, session_id: str, message: SignalAnswer | SignalIce
+    relay: Relay,
+    connection: Connection,
+    session_id: str,
+    message: SignalAnswer | SignalIce | SessionReport,
 ) -> None:
     if not relay.sessions.forward(session_id, connection, message):
         connection.send_error("Session not found", request_id=message.request_id)

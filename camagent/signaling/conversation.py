@@ -11,12 +11,14 @@ import structlog
 from camagent.errors import LinkError
 from camagent.progress import Progress
 from camagent.signaling.messages import (
+    SESSION_REPORT,
     WATCH_ENDED,
     DevicePresence,
     Error,
     FromDevice,
     Heartbeat,
     HeartbeatAck,
+    SessionReport,
     ToDevice,
     WatchEnded,
     encode,
@@ -25,6 +27,9 @@ from camagent.signaling.messages import (
 log = structlog.get_logger(__name__)
 
 _OUTBOX_MESSAGES = 256
+_EXTENSIONS: dict[type, str] = {WatchEnded: WATCH_ENDED, SessionReport: SESSION_REPORT}
+"""What a server takes only if it says so."""
+
 _SHORTEST_PRESENCE_INTERVAL_S = 1.0
 
 
@@ -69,7 +74,8 @@ class Conversation:
 
     def send(self, message: FromDevice) -> None:
         """Queue `message`, or drop it if the server does not speak it."""
-        if isinstance(message, WatchEnded) and WATCH_ENDED not in self.extensions:
+        extension = _EXTENSIONS.get(type(message))
+        if extension is not None and extension not in self.extensions:
             log.debug("link.message_dropped", type=message.type)
             return
         try:

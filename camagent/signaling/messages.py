@@ -32,6 +32,9 @@ LARGEST_MESSAGE_BYTES = 64 * 1024
 WATCH_ENDED = "watch_ended"
 """Name of the extension by which a device may end a session and say why."""
 
+SESSION_REPORT = "session_report"
+"""Name of the extension by which a device may tell a viewer how its session does."""
+
 WatchEndReason: TypeAlias = Literal[
     "viewer_disconnected", "user_ended", "timeout", "error", "device_disconnected"
 ]
@@ -237,6 +240,25 @@ class WatchEnded(_Message):
     payload: Payload
 
 
+class SessionReport(_Message):
+    """What a viewer gets and why, on its way from the device; sent when that changes.
+
+    Only where the server lists `session_report` among the extensions of its hello_ack.
+    """
+
+    class Payload(_Wire):
+        session_id: SessionId
+        rung: Annotated[str, Field(max_length=64)]
+        """`main`, `low`, or the low rung's `stills`."""
+        reason: Annotated[str, Field(max_length=256)]
+        """What set the rate last."""
+        bitrate_bps: Annotated[int, Field(ge=0, le=10**12)]
+        """What the viewer's way is believed to take."""
+
+    type: Literal["session_report"] = "session_report"
+    payload: Payload
+
+
 class Error(_Message):
     """The server could not do what was asked."""
 
@@ -371,13 +393,20 @@ ToDevice: TypeAlias = (
     | Error
 )
 FromDevice: TypeAlias = (
-    DeviceHello | Heartbeat | SignalAnswer | SignalIce | DevicePresence | WatchEnded
+    DeviceHello | Heartbeat | SignalAnswer | SignalIce | DevicePresence | WatchEnded | SessionReport
 )
 FromViewer: TypeAlias = (
     ViewerHello | Heartbeat | ViewerWatchRequest | SignalOffer | SignalIce | EndWatch
 )
 ToViewer: TypeAlias = (
-    ViewerHelloAck | HeartbeatAck | WatchReady | SignalAnswer | SignalIce | WatchEnded | Error
+    ViewerHelloAck
+    | HeartbeatAck
+    | WatchReady
+    | SignalAnswer
+    | SignalIce
+    | WatchEnded
+    | SessionReport
+    | Error
 )
 Message: TypeAlias = ToDevice | FromDevice | FromViewer | ToViewer
 

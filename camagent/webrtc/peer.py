@@ -27,7 +27,7 @@ from camagent.webrtc.ice import to_aiortc, to_wire
 from camagent.webrtc.ice_servers import IceServers
 from camagent.webrtc.interfaces import InterfaceFilter
 from camagent.webrtc.negotiated import PLAYOUT_DELAY_URI
-from camagent.webrtc.sdp import ViewerOffer, with_extension, with_level
+from camagent.webrtc.sdp import ViewerOffer, with_extension, with_level, with_media_clock
 from camagent.webrtc.sending import Sender
 
 IcePolicy = Literal["all", "relay"]
@@ -157,7 +157,10 @@ class Peer:
         answer = with_level(self._connection.localDescription.sdp, self._options.level)
         # aiortc takes the host candidates for all there are.
         answer = answer.replace("a=end-of-candidates\r\n", "")
-        return offer.widened(self._with_playout_delay(answer, offer))
+        answer = self._with_playout_delay(answer, offer)
+        if self._video.media_clock_offset is not None:
+            answer = with_media_clock(answer, self._video.media_clock_offset)
+        return offer.widened(answer)
 
     def _with_playout_delay(self, answer: str, offer: ViewerOffer) -> str:
         """Accept that header extension, which aiortc does not know, if it is wanted."""

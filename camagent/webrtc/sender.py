@@ -24,6 +24,7 @@ from camagent.errors import ViewerLost
 from camagent.media.frame import EncodedFrame
 from camagent.webrtc.bursts import Bursts
 from camagent.webrtc.layout import padding_packet
+from camagent.webrtc.media_clock import MediaClock
 from camagent.webrtc.negotiated import Negotiated, negotiated, srtp_tag_bytes
 from camagent.webrtc.outgoing import Outgoing
 from camagent.webrtc.packing import PackedFrame, Packing
@@ -34,7 +35,6 @@ from camagent.webrtc.rtcp import (
     Feedback,
     goodbye,
     middle_of,
-    ntp_time,
     read_feedback,
     sender_report,
 )
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 _REPORT_INTERVAL_S = 0.15, 0.3
 _LEAST_STEP_US = 1_000
-_16_BITS, _32_BITS = 0xFFFF, 0xFFFF_FFFF
+_16_BITS = 0xFFFF
 
 
 class VideoSender:
@@ -75,12 +75,17 @@ class VideoSender:
         self._playout_delay_id: int | None = None
         # In the lower half, so that none of the first packets lost makes libsrtp count a wrap.
         self._next = secrets.randbelow(1 << 15)
-        self._timestamp_origin = secrets.randbits(32)
+        self._clock = MediaClock(secrets.randbits(32))
 
     @property
     def report(self) -> Report | None:
         """What the viewer reported last."""
         return self._reception.newest
+
+    @property
+    def media_clock_offset(self) -> int | None:
+        """The RTP timestamp at which the clock of the sender reports is zero."""
+        return self._clock.direct_offset
 
     def follow(self, followers: Followers) -> None:
         """Tell `followers` from now on what the viewer says."""
@@ -116,7 +121,7 @@ class VideoSender:
         # Rungs are encoded side by side: after a change the same picture, or one before it, comes
         # again, and two frames with one timestamp would be one to the viewer.
         self._newest_pts_us = max(frame.pts_us, self._newest_pts_us + _LEAST_STEP_US)
-        timestamp = self._timestamp_of(self._newest_pts_us)
+        timestamp = self._clock.rtp_timestamp(self._newest_pts_us)
         sent = SentFrame(
             self._next, len(packed.payloads), packed.number, timestamp, frame.is_keyframe
         )
@@ -248,13 +253,14 @@ class VideoSender:
 
     async def _send_report(self) -> None:
         assert self._agreed is not None, "there is nothing to report before media may flow"
-        ntp = ntp_time(time.time_ns())
+        now_us = self._clock.now_us
+        ntp = self._clock.ntp(now_us)
         self._reception.note_sender_report(middle_of(ntp))
         report = sender_report(
             ssrc=self._sender._ssrc,  # noqa: SLF001
             cname=self._agreed.cname,
             ntp=ntp,
-            rtp_timestamp=self._timestamp_of(time.monotonic_ns() // 1_000),
+            rtp_timestamp=self._clock.rtp_timestamp(now_us),
             packets=self.tally.packets,
             payload_bytes=self.tally.payload_bytes,
         )
@@ -272,17 +278,11 @@ class VideoSender:
             return
         probe = padding_packet(self._agreed.media, sent_at_s=time.time())
         number, self._next = self._next, self._next + 1
-        now_us = time.monotonic_ns() // 1_000
+        timestamp = self._clock.rtp_timestamp(self._clock.now_us)
         try:
-            self._outgoing.send(
-                probe, sequence_number=number & _16_BITS, timestamp=self._timestamp_of(now_us)
-            )
+            self._outgoing.send(probe, sequence_number=number & _16_BITS, timestamp=timestamp)
         except (WireFull, OSError, ValueError):
             log.debug("sender.probe_lost")
-
-    def _timestamp_of(self, pts_us: int) -> int:
-        """Count in 1/90,000 s from a random origin (RFC 6184, section 5.1)."""
-        return self._timestamp_origin + pts_us * 9 // 100 & _32_BITS
 
     @property
     def _sender(self) -> RTCRtpSender:

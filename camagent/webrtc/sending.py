@@ -73,6 +73,10 @@ class Sender(Protocol):
         """Tell `followers` from now on, and nobody else."""
 
     @property
+    def media_clock_offset(self) -> int | None:
+        """The RTP timestamp at which the clock of the sender reports is zero; None if unknown."""
+
+    @property
     def report(self) -> Report | None:
         """What the viewer reported last."""
 

@@ -31,6 +31,7 @@ from camagent.webrtc.peer import Peer, PeerOptions, open_peer
 from camagent.webrtc.sdp import read_offer
 from camagent.webrtc.sending import Sender
 from camagent.webrtc.session_state import Ledger, SessionState
+from camagent.webrtc.telling import tell_rung
 
 log = structlog.get_logger(__name__)
 
@@ -219,6 +220,7 @@ class Session:
                 async with asyncio.timeout(self._limits.longest_s), asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._note_first_frame())
                     tasks.create_task(self.sender.run())
+                    tasks.create_task(tell_rung(self.session_id, self.sender.tally, self._send))
                     await peer.lost()
             except TimeoutError as error:
                 raise SessionTooLong(f"{self._limits.longest_s:g} s are over") from error

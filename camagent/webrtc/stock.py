@@ -28,6 +28,7 @@ class StockSender:
     """Sends the shared stream to one viewer; slower for it than `VideoSender`, and knows less."""
 
     report = None
+    media_clock_offset = None
 
     def __init__(self) -> None:
         # Never sent: aiortc sends again what was asked for, and nothing else.

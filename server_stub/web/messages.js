@@ -54,6 +54,12 @@ const PAYLOADS = {
     reason: readReason(payload),
     message: isText(payload.message) ? payload.message : undefined,
   }),
+  session_report: (payload) => ({
+    sessionId: text(payload, 'session_id'),
+    rung: text(payload, 'rung'),
+    reason: text(payload, 'reason'),
+    bitrateBps: number(payload, 'bitrate_bps'),
+  }),
   error: (payload) => ({ message: text(payload, 'message') }),
 };
 
@@ -97,6 +103,11 @@ function parse(text) {
 
 function text(payload, name) {
   expect(isText(payload[name]), name, 'a text');
+  return payload[name];
+}
+
+function number(payload, name) {
+  expect(Number.isFinite(payload[name]), name, 'a number');
   return payload[name];
 }
 

@@ -1,5 +1,6 @@
 /** The document: puts what there is to tell into its elements. Knows no network. */
 
+import { mountFigures } from './figures.js';
 import {
   describeAloud,
   describeCountdown,
@@ -22,6 +23,7 @@ export class Page {
   #view = null;
   #retryAtMs = null;
   #isTryingAgain = false;
+  #figures = mountFigures(element('figures-panel'), element('show-figures'));
 
   /** `actions` is what the viewer may do: signIn, signOut, watch, end, tryAgain, toggleFullscreen. */
   constructor(actions) {
@@ -123,6 +125,7 @@ export class Page {
     const notice = describeNotice(link, watch);
     say(element('notice'), notice);
     say(element('figures'), describeFigures(watch));
+    this.#figures.show(watch.figures);
     const status = describeWatch(link, watch, isOnline);
     say(element('aloud'), describeAloud(status, notice));
     element('overlay').hidden = status === null;

@@ -64,6 +64,13 @@ export class Session {
   #candidateTypes = { ours: new Set(), theirs: new Set() };
   #hasTurn = false;
 
+  /** The device's answer, once it is here. */
+  answer = null;
+  /** What the device last told about what it sends: `{rung, reason, bitrateBps}`; null if nothing. */
+  report = null;
+  /** When each state, and `ice` and `dtls` between them, was reached, by `performance.now()`. */
+  reachedAtMs = {};
+
   /** `endings` are told of the end; `onState` is called after every move, and interruption. */
   constructor({ deviceId, link, endings, onState }) {
     this.#deviceId = deviceId;
@@ -125,6 +132,7 @@ export class Session {
     this.#connection = connection;
     connection.onicecandidate = (event) => this.#say(event.candidate);
     connection.onconnectionstatechange = () => this.#hearConnection(connection.connectionState);
+    connection.oniceconnectionstatechange = () => this.#hearIce(connection.iceConnectionState);
     const { receiver } = connection.addTransceiver('video', { direction: 'recvonly' });
     preferH264(connection);
     preferFreshness(receiver);
@@ -251,6 +259,7 @@ export class Session {
     else if (this.#id === null || message.payload.sessionId !== this.#id) return;
     else if (message.type === 'signal_answer') this.#hearTheAnswer(message.payload.answer);
     else if (message.type === 'signal_ice') this.#take(message.payload.candidate);
+    else if (message.type === 'session_report') this.report = message.payload;
     else if (message.type === 'watch_ended') this.#hearTheEnd(message.payload);
   }
 
@@ -263,6 +272,7 @@ export class Session {
 
   #hearTheAnswer(answer) {
     this.#isAnswered = true;
+    this.answer = answer.sdp;
     this.#answer.resolve(answer);
   }
 
@@ -324,9 +334,16 @@ export class Session {
     const isInterrupted = state === 'disconnected' && this.#state === WatchState.STREAMING;
     const end = () => this.fail('path_lost');
     this.#interruption = isInterrupted ? setTimeout(end, INTERRUPTION_MS) : null;
-    if (state === 'connected') this.#connected.resolve();
+    if (state === 'connected') {
+      this.#note('dtls');
+      this.#connected.resolve();
+    }
     if (state === 'failed') this.#connectionFailed();
     else this.#onState();
+  }
+
+  #hearIce(state) {
+    if (state === 'connected' || state === 'completed') this.#note('ice');
   }
 
   #connectionFailed() {
@@ -382,7 +399,12 @@ export class Session {
       throw new Error(`a session does not move from ${this.#state} to ${state}`);
     }
     this.#state = state;
+    this.#note(state);
     this.#onState();
+  }
+
+  #note(stage) {
+    this.reachedAtMs[stage] ??= performance.now();
   }
 }
 
@@ -420,6 +442,7 @@ function preferFreshness(receiver) {
 function close(connection) {
   connection.onicecandidate = null;
   connection.onconnectionstatechange = null;
+  connection.oniceconnectionstatechange = null;
   connection.close();
 }
 

@@ -3,8 +3,8 @@
 import { Backoff } from './backoff.js';
 import { Endings } from './endings.js';
 import { WatchFailure } from './failure.js';
-import { Meter } from './meter.js';
 import { Session, whatBrowserLacks } from './session.js';
+import { Statistics } from './statistics.js';
 import { deferred, pause } from './waiting.js';
 
 const FIRST_RETRY_MS = 1000;
@@ -33,7 +33,7 @@ const NOTHING = Object.freeze({
   picture: 'none',
   /** True while nothing comes over the path of the picture that is shown. */
   isInterrupted: false,
-  /** What Meter reads, while the picture moves. */
+  /** What Statistics reads, while the picture moves. */
   figures: null,
   firstFrameMs: null,
 });
@@ -160,8 +160,8 @@ export class Watch {
     // In place before it is connected, but no sooner: a video that waits keeps the page loading.
     const incoming = this.#stage.prepare(stream);
     try {
-      const firstFrameMs = (await session.stream(incoming.firstPicture)) - startedAtMs;
-      return { show: incoming.show, firstFrameMs };
+      const firstFrameAtMs = await session.stream(incoming.firstPicture);
+      return { show: incoming.show, startedAtMs, firstFrameAtMs };
     } catch (failure) {
       incoming.discard();
       throw failure;
@@ -169,19 +169,23 @@ export class Watch {
   }
 
   /** Put the session's picture in the place of an older session's, which ends. */
-  #show(session, { show, firstFrameMs }) {
+  #show(session, { show, startedAtMs, firstFrameAtMs }) {
     const previous = this.#shown;
+    const firstFrameMs = firstFrameAtMs - startedAtMs;
     this.#shown = session;
     show(firstFrameMs);
     previous?.end();
-    const meter = new Meter({
-      getStats: () => session.getStats(),
+    const statistics = new Statistics({
+      session,
+      video: this.#stage.video,
+      startedAtMs,
+      firstFrameAtMs,
       patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
       onFrozen: () => session.fail(this.#isInDoubt ? 'network_changed' : 'frozen'),
     });
     session.closed.then(() => {
-      meter.stop();
+      statistics.stop();
       if (this.#shown === session) this.#stands();
     });
     this.#set({ failure: null, picture: 'moving', figures: null, firstFrameMs });

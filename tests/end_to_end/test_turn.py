@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from tests.coturn import coturn
 from tests.end_to_end.house import agent, relay, watching
+from tests.end_to_end.readout import Readout
 from tests.support import until
 
 TURN_SECRET = "shared with the TURN server"
@@ -29,11 +30,15 @@ async def test_video_flows_through_turn(
                 async with watching(browser, own_address, server.port) as person:
                     await person.until_first_frame()
                     await person.until_it_moves()
+                    readout = Readout(person)
+                    await readout.show()
+                    path = await readout.text("path")
                 await until(lambda: camera.registry.viewer_count == 0)
                 await until(lambda: any(line["event"] == "session.closed" for line in logs))
 
     line = next(line for line in logs if line["event"] == "session.closed")
     assert line["pair"].startswith("relay/")
+    assert path.startswith("relayed (")
     assert TURN_SECRET not in repr(logs)
 
 

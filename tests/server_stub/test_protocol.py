@@ -26,6 +26,7 @@ from tests.support import eventually
 
 OFFER = {"type": "offer", "sdp": "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n"}
 ANSWER = {"type": "answer", "sdp": "v=0\r\no=- 3 4 IN IP4 127.0.0.1\r\n"}
+REPORT = {"rung": "low", "reason": "12% loss", "bitrate_bps": 250_000}
 CANDIDATES: list[dict[str, Any] | None] = [
     {
         "candidate": "candidate:1 1 UDP 2130706431 192.168.1.100 54321 typ host",
@@ -54,7 +55,10 @@ async def test_a_device_is_acknowledged(relay: Relay) -> None:
         assert ack["type"] == "hello_ack"
         assert ack["request_id"] == "h1"
         assert ack["payload"].pop("server_time").endswith("Z")
-        assert ack["payload"] == {"device_id": "cam", "extensions": ["watch_ended"]}
+        assert ack["payload"] == {
+            "device_id": "cam",
+            "extensions": ["watch_ended", "session_report"],
+        }
 
 
 async def test_a_viewer_is_acknowledged(relay: Relay) -> None:
@@ -275,11 +279,22 @@ async def test_a_session_is_its_two_ends_own(relay: Relay) -> None:
             ("signal_answer", {"sdp": ANSWER}),
             ("signal_ice", {"candidate": None}),
             ("watch_ended", {"reason": "error"}),
+            ("session_report", REPORT),
         ):
             await second.send(kind, {"session_id": session_id} | extra, request_id=kind)
             assert await second.error(request_id=kind) == "Session not found"
         await cam.nothing_came()
         await user.nothing_came()
+
+
+async def test_a_report_reaches_the_session_s_viewer_alone(relay: Relay) -> None:
+    """What the device tells of a session, its viewer hears, and nobody else."""
+    async with device(relay) as cam, viewer(relay) as user, viewer(relay) as other:
+        session_id = await watch(user, cam)
+        await watch(other, cam)
+        await cam.send("session_report", {"session_id": session_id} | REPORT)
+        assert await user.payload("session_report") == {"session_id": session_id} | REPORT
+        await other.nothing_came()
 
 
 async def test_an_end_that_crosses_another_is_no_error(relay: Relay) -> None:
@@ -298,6 +313,7 @@ async def test_an_end_that_crosses_another_is_no_error(relay: Relay) -> None:
     [
         (viewer, "signal_answer"),
         (viewer, "watch_ended"),
+        (viewer, "session_report"),
         (viewer, "device_presence"),
         (device, "signal_offer"),
         (device, "watch_request"),

@@ -27,6 +27,7 @@ from camagent.signaling.messages import (
     DevicePresence,
     DeviceWatchRequest,
     HeartbeatAck,
+    SessionReport,
     SignalIce,
     ToDevice,
     WatchEnded,
@@ -244,6 +245,13 @@ async def test_without_the_extension_nothing_but_the_protocol_is_sent(
         await device.welcome()
         await device.receive("device_presence")
         rig.link.send(WatchEnded(payload=WatchEnded.Payload(session_id="s", reason="error")))
+        rig.link.send(
+            SessionReport(
+                payload=SessionReport.Payload(
+                    session_id="s", rung="low", reason="12% loss", bitrate_bps=250_000
+                )
+            )
+        )
         rig.link.send(ice())
 
         assert (await device.receive())["type"] == "signal_ice"

@@ -80,6 +80,11 @@ EXAMPLES: list[tuple[Direction[Any], str, dict[str, Any]]] = [
     (TO_VIEWER, "signal_ice", {"session_id": SESSION, "candidate": None}),
     (FROM_VIEWER, "end_watch", {"session_id": SESSION}),
     (TO_VIEWER, "watch_ended", {"session_id": SESSION, "reason": "device_disconnected"}),
+    (
+        TO_VIEWER,
+        "session_report",
+        {"session_id": SESSION, "rung": "low", "reason": "12% loss", "bitrate_bps": 250_000},
+    ),
 ]
 
 
@@ -97,8 +102,8 @@ def test_every_message_comes_back_as_it_went(
 def test_nobody_sends_what_only_the_other_side_may(direction: Direction[Any]) -> None:
     """A direction reads its own messages and no other's."""
     own = {kind for of, kind, _ in EXAMPLES if of is direction}
-    # The extension by which a device ends a session.
-    own |= {"watch_ended"} if direction is FROM_DEVICE else set()
+    # The extensions by which a device ends a session, and tells of one.
+    own |= {"watch_ended", "session_report"} if direction is FROM_DEVICE else set()
 
     for _, kind, payload in EXAMPLES:
         if kind not in own:

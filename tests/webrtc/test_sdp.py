@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camagent.errors import NegotiationFailed
-from camagent.webrtc.sdp import read_offer, with_extension, with_level
+from camagent.webrtc.sdp import read_offer, with_extension, with_level, with_media_clock
 
 SESSION = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 TRANSPORT = (
@@ -136,6 +136,12 @@ def test_the_answer_names_the_level_that_is_sent() -> None:
 def test_an_extension_is_accepted_in_the_last_section() -> None:
     """Which is the only one."""
     assert with_extension(SESSION + VIDEO, 7, "urn:x").endswith(f"{H264}a=extmap:7 urn:x\r\n")
+
+
+def test_the_answer_tells_the_media_clock() -> None:
+    """As RFC 7273 writes it."""
+    answer = with_media_clock(SESSION + VIDEO, 4_294_967_295)
+    assert answer.endswith("a=ts-refclk:local\r\na=mediaclk:direct=4294967295\r\n")
 
 
 @given(st.text())
