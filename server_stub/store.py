@@ -138,6 +138,8 @@ class Store:
 
     async def device(self, device_id: str) -> Device | None:
         """Look a device up."""
+        if "\0" in device_id:
+            return None  # PostgreSQL takes no NUL in a text, not even to compare it.
         rows = await self._read(select(_devices).where(_devices.c.device_id == device_id))
         return Device(*rows[0]) if rows else None
 
@@ -180,6 +182,8 @@ class Store:
 
     async def is_granted(self, user_id: str, device_id: str) -> bool:
         """Tell whether a user may watch a device."""
+        if "\0" in user_id + device_id:
+            return False
         rows = await self._read(select(exists().where(*_pair(user_id, device_id))))
         return bool(rows[0][0])
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from server_stub.relay import Relay
 from tests.server_stub.peers import relay_at, two_instances
-from tests.server_stub.servers import RedisServer
+from tests.server_stub.servers import PostgresServer, RedisServer
 
 Program = Callable[[str, str], str]
 Relays = Callable[..., AbstractAsyncContextManager[Any]]
@@ -58,3 +60,31 @@ def relays(request: pytest.FixtureRequest, tmp_path: Path) -> Relays:
         return lambda **changes: relay_at(tmp_path, **changes)
     url = request.getfixturevalue("redis_url")
     return lambda **changes: two_instances(tmp_path, url, **changes)
+
+
+@pytest.fixture(scope="session")
+def postgres(program: Program, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Hold a PostgreSQL and give its URL, or skip."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    initdb, server = (
+        str(found[-1] / name) if found else program(name, "postgresql")
+        for name in ("initdb", "postgres")
+    )
+    held = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=server)
+    held.create()
+    held.start()
+    try:
+        yield held.url
+    finally:
+        held.stop()
+
+
+@pytest.fixture
+async def postgres_url(postgres: str) -> str:
+    """Give the address of an empty PostgreSQL."""
+    engine = create_async_engine(postgres.replace("postgresql:", "postgresql+asyncpg:"))
+    async with engine.begin() as connection:
+        await connection.execute(text("DROP SCHEMA public CASCADE"))
+        await connection.execute(text("CREATE SCHEMA public"))
+    await engine.dispose()
+    return postgres

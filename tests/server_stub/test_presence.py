@@ -358,6 +358,17 @@ async def test_who_came_while_redis_was_away_is_the_newest(redis_server: RedisSe
         assert lost == ["here"]
 
 
+async def test_what_redis_refuses_for_one_device_is_nothing_to_others(redis_url: str) -> None:
+    """A key of the wrong kind costs its own device the presence, and nobody else."""
+    async with in_redis(redis_url) as presence, Redis.from_url(redis_url) as redis:
+        await redis.lpush("camagent:{odd}:presence", "no text")
+        odd = await presence.register("odd", ignored)
+        await presence.register("cam", ignored)
+        presence.report(odd, {"battery": 85})
+        assert await presence.is_online("cam")
+        assert not presence._link.is_away
+
+
 async def test_a_frozen_redis_is_waited_for_once(redis_server: RedisServer) -> None:
     """A Redis that hangs costs one time-out and not one for each question."""
     async with in_redis(redis_server.url) as presence:
