@@ -6,5 +6,5 @@ sessions in SQL, `auth` and `turn` decide who may do what, and `web/` is the pag
 
 With Redis several processes are one relay: `redis_link` is the way there, `redis_presence` what they
 know together, `envelopes` what they tell each other, `routing` how that gets there, `instances` what
-one asks of the others, `answering` what it does for them, and `shared` has the sessions in between.
+one asks of the others, `answering` what it does for them, `shared` has the sessions in between, and `shared_limits` their common rates.
 """

@@ -23,6 +23,10 @@ class Lease:
 class Presence(Protocol):
     """Who is online, and what they last said about themselves."""
 
+    @property
+    def is_away(self) -> bool:
+        """True while other instances cannot see what is registered here."""
+
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:
         """Mark a device online; an older lease of it is worth nothing from now on.
 
@@ -63,6 +67,11 @@ class MemoryPresence:
     clock: Callable[[], float] = time.monotonic
     _records: dict[str, _Record] = field(default_factory=dict)
     _epoch: int = 0
+
+    @property
+    def is_away(self) -> bool:
+        """See `Presence`."""
+        return False
 
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:  # noqa: ARG002 - there is no other instance
         """See `Presence`."""

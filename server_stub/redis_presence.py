@@ -75,6 +75,11 @@ class RedisPresence:
         self._gathering_s = min(_LONGEST_GATHERING_S, time_to_live_s / 10)
         self._flush: asyncio.TimerHandle | None = None
 
+    @property
+    def is_away(self) -> bool:
+        """See `Presence`."""
+        return self._link.is_away
+
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:
         """See `Presence`."""
         lease = self._local.take(device_id)

@@ -40,7 +40,7 @@ class Relay:
         port: where it listens; set by whoever listens.
         instance_id: its name among the instances of this relay, new with each start.
         instances: the others, where there may be some.
-        is_draining: True once it takes no new connections.
+        unready_because: why no new client should come, such as a stop; None while any may.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Relay:
     ) -> None:
         self.instance_id = instance_id
         self.instances: Instances | None = None
-        self.is_draining = False
+        self.unready_because: str | None = None
         self.store = store
         self.presence = presence
         self.jwt_secret = settings.jwt_secret.get_secret_value()
@@ -89,7 +89,7 @@ class Relay:
 
     async def drain(self, over_s: float) -> None:
         """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
-        self.is_draining = True
+        self.unready_because = "draining"
         waiting = tuple(self._connections)
         for connection in waiting:
             if connection in self._connections:
@@ -98,7 +98,7 @@ class Relay:
 
     def close_connections(self) -> None:
         """Say goodbye to everybody. Pictures go on without us until both ends are back."""
-        self.is_draining = True
+        self.unready_because = "draining"
         for session in self.sessions.live():
             self._forget(session)
         for connection in tuple(self._connections):

@@ -351,10 +351,12 @@ async def test_what_is_local_goes_on_without_redis(
         presence = RedisPresence(link, new_instance_id(), time_to_live_s=LONG_S)
         lease = await presence.register("cam", ignored)
         presence.report(lease, {"battery": 85})
+        assert not presence.is_away
         redis_server.stop()
         for _ in range(3):
             assert await presence.is_online("cam")
             presence.refresh(lease)
+        assert presence.is_away
         assert await presence.last_report("cam") == {"battery": 85}
         second = await presence.register("second", ignored)
         with pytest.raises(Unreachable):
