@@ -77,6 +77,15 @@ async def test_another_user_ends_nothing(relay: Relay) -> None:
         assert relay.sessions.is_live(session_id)
 
 
+async def test_an_end_that_is_not_written_down_yet_is_an_end(relay: Relay) -> None:
+    """Of its own sessions a relay believes itself and not the database, which may be behind."""
+    await relay.store.start_session("s", "cam", "user", instance_id=relay.instance_id)
+    async with device(relay) as cam, viewer(relay) as user:
+        await user.send("end_watch", {"session_id": "s"}, request_id="e")
+        assert await user.error(request_id="e") == "Session not found"
+        await cam.nothing_came()
+
+
 async def test_the_only_place_goes_to_the_new_session(one_place: Relay) -> None:
     """A device that serves one viewer serves the one who came back while the old socket hangs."""
     async with _hanging(one_place) as left_behind, viewer(one_place) as user:
