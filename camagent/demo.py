@@ -101,6 +101,7 @@ def _relay_environment(folder: Path, port: int) -> dict[str, str]:
         "CAMAGENT_RELAY_DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'relay.db'}",
         "CAMAGENT_RELAY_JWT_SECRET": secrets.token_urlsafe(48),
         "CAMAGENT_RELAY_PORT": str(port),
+        "CAMAGENT_RELAY_DRAIN_S": "0",
         # The agent's log tells the story; the relay speaks up when something is wrong.
         "CAMAGENT_RELAY_LOG_LEVEL": "warning",
     }

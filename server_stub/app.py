@@ -165,7 +165,8 @@ async def _say_goodbye(application: web.Application) -> None:
 @web.middleware
 async def _refuse_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let nothing begin that would be ended at once; what ends a session may pass."""
+    reason = request.app[RELAY].unready_because
     begins = request.method in ("GET", "POST") and request.path.startswith(_BEGINNINGS)
-    if begins and request.app[RELAY].is_draining:
-        raise web.HTTPServiceUnavailable(text="draining\n", headers={"Retry-After": "1"})
+    if begins and reason is not None:
+        raise web.HTTPServiceUnavailable(text=f"{reason}\n", headers={"Retry-After": "1"})
     return await handler(request)

@@ -66,3 +66,22 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+class Database:
+    """Asks an open database. Every method of what is built on it may raise `SQLAlchemyError`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def _read(self, query: Any) -> list[Any]:
+        with one_kind_of_error():
+            async with self._engine.connect() as connection:
+                return list((await connection.execute(query)).all())
+
+    async def _write(self, *queries: Any) -> int:
+        """Do it all or nothing; give how many rows the first query concerned."""
+        with one_kind_of_error():
+            async with self._engine.begin() as connection:
+                counts = [(await connection.execute(query)).rowcount for query in queries]
+        return int(counts[0])

@@ -34,8 +34,7 @@ class Readiness:
     async def show(self, request: web.Request) -> web.Response:
         """Answer 200, or 503 with the reasons, as JSON."""
         relay = request.app[RELAY]
-        stops = "the relay stops" if relay.is_draining else None
-        reasons = [stops, await self._ask_database(relay)]
+        reasons = [relay.unready_because, await self._ask_database(relay)]
         told = [reason for reason in reasons if reason is not None]
         degraded = ["Redis does not answer"] if relay.presence.is_away else []
         return web.json_response(

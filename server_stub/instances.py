@@ -113,7 +113,11 @@ class Instances:
         """Keep in touch with Redis and the others, until cancelled."""
         while True:
             await self._routing.wait_for_beat()
-            await self._beat()
+            try:
+                await self._beat()
+            except Exception:
+                # Without beats the others would take this instance for gone.
+                log.exception("instance.beat_failed")
 
     async def tidy(self, every_s: float) -> None:
         """Close in the database what instances that are gone left open there, until cancelled."""

@@ -6,7 +6,7 @@ A key is whatever a limit is kept for: an address, a user, a device.
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 _MOST_KEYS = 100_000
 
@@ -54,8 +54,8 @@ class TokenBuckets:
         most_keys: int = _MOST_KEYS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._per_second = per_second
-        self._at_once = at_once
+        self.per_second = per_second
+        self.at_once = at_once
         self._most_keys = most_keys
         self._clock = clock
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
@@ -65,18 +65,27 @@ class TokenBuckets:
 
     async def wait_s(self, key: str) -> float:
         """See `RateLimit`."""
-        if not self._per_second:
+        if not self.per_second:
             return 0.0
         now_s = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = TokenBucket(per_second=self._per_second, at_once=self._at_once, now_s=now_s)
+            bucket = TokenBucket(per_second=self.per_second, at_once=self.at_once, now_s=now_s)
             self._buckets[key] = bucket
             if len(self._buckets) > self._most_keys:
                 self._buckets.popitem(last=False)
         else:
             self._buckets.move_to_end(key)
         return bucket.wait_s(now_s)
+
+
+Sharing: TypeAlias = Callable[[str, TokenBuckets], RateLimit]
+"""Gives what counts for every instance of a relay, by its name and what counts for this one."""
+
+
+def keep_local(_name: str, local: TokenBuckets) -> RateLimit:
+    """See `Sharing`: there is no other instance."""
+    return local
 
 
 class Tally:

@@ -25,7 +25,7 @@ class Presence(Protocol):
 
     @property
     def is_away(self) -> bool:
-        """True while other instances of the relay cannot see it."""
+        """True while other instances cannot see what is registered here."""
 
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:
         """Mark a device online; an older lease of it is worth nothing from now on.
@@ -67,7 +67,11 @@ class MemoryPresence:
     clock: Callable[[], float] = time.monotonic
     _records: dict[str, _Record] = field(default_factory=dict)
     _epoch: int = 0
-    is_away: bool = False
+
+    @property
+    def is_away(self) -> bool:
+        """See `Presence`."""
+        return False
 
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:  # noqa: ARG002 - there is no other instance
         """See `Presence`."""

@@ -1,6 +1,6 @@
 """How many sessions a user and a device may have, and how often a user may ask for one."""
 
-from server_stub.limits import RateLimit, Tally, TokenBuckets
+from server_stub.limits import Sharing, Tally, TokenBuckets, keep_local
 from server_stub.metrics import Meters
 
 TOO_MANY_REQUESTS = "Too many watch requests"
@@ -21,18 +21,20 @@ class WatchLimits:
         sessions_per_user: int,
         sessions_per_device: int,
         meters: Meters,
+        sharing: Sharing = keep_local,
     ) -> None:
-        self.requests: RateLimit = TokenBuckets(
+        requests = TokenBuckets(
             per_second=requests_per_minute / _SECONDS_PER_MINUTE,
             at_once=max(_LEAST_AT_ONCE, round(requests_per_minute)),
         )
+        self._requests = sharing("watch_requests", requests)
         self._of_user = Tally(sessions_per_user)
         self._of_device = Tally(sessions_per_device)
         self._meters = meters
 
     async def refuse_request(self, user_id: str) -> str | None:
         """Count a watch request; say why it is not to be served, or None."""
-        if not await self.requests.wait_s(user_id):
+        if not await self._requests.wait_s(user_id):
             return None
         self._meters.limited("watch_requests")
         return TOO_MANY_REQUESTS

@@ -7,7 +7,7 @@ While Redis is away every command is answered with `AWAY` at once, so that nobod
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -69,12 +69,17 @@ class RedisLink:
         return answer
 
     async def probe(self, *commands: Command) -> list[Any] | None:
-        """Try commands whether or not Redis is away; None if it did not answer them all."""
+        """Try commands whether or not Redis is away; None if it did not carry them all out."""
         try:
-            return await self._execute(commands)
+            answers = await self._execute(commands)
         except TROUBLE as error:
             self.lost(error)
             return None
+        for answer in answers:
+            if isinstance(answer, Exception):
+                self.lost(answer)
+                return None
+        return answers
 
     def subscribing(self) -> PubSub:
         """Make what listens to channels, over a connection of its own."""
@@ -101,7 +106,13 @@ class RedisLink:
             await self._more.wait()
             self._more.clear()
             while self._waiting:
-                await self._work_off()
+                try:
+                    await self._work_off()
+                except TROUBLE as error:
+                    self.lost(error)
+                except Exception:
+                    # What went wrong with these commands is nothing to those that follow.
+                    log.exception("redis.failed")
 
     async def settle(self) -> None:
         """Wait until everything told so far is answered."""
@@ -113,19 +124,22 @@ class RedisLink:
         answers: list[Any] | None = None
         try:
             if not self._is_away:
-                answers = await self.probe(*(command for command, _ in batch))
+                answers = await self._execute([command for command, _ in batch])
         finally:
             for (_, future), answer in zip(batch, answers or [AWAY] * len(batch), strict=True):
+                if isinstance(answer, Exception):
+                    log.warning("redis.refused", problem=str(answer))
                 if not future.done():
-                    future.set_result(answer)
+                    future.set_result(AWAY if isinstance(answer, Exception) else answer)
 
-    async def _execute(self, commands: tuple[Command, ...]) -> list[Any]:
+    async def _execute(self, commands: Sequence[Command]) -> list[Any]:
+        """Carry commands out in one round trip; what Redis refuses has an exception as answer."""
         async with self._redis.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
             # Bounded as a whole: redis has a limit for each read only.
             async with asyncio.timeout(2 * _TIMEOUT_S):
-                return list(await pipeline.execute())
+                return list(await pipeline.execute(raise_on_error=False))
 
 
 @asynccontextmanager

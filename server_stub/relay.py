@@ -17,7 +17,7 @@ from server_stub.door import Door
 from server_stub.instances import Instances
 from server_stub.key_url import keys_at
 from server_stub.keys import FixedKeys, KeySource, keys_of_pem, secret_key
-from server_stub.limits import Tally, TokenBuckets
+from server_stub.limits import Sharing, Tally, TokenBuckets, keep_local
 from server_stub.metrics import Meters
 from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence
 from server_stub.quotas import WatchLimits
@@ -27,6 +27,7 @@ from server_stub.rights import Rights
 from server_stub.routing import Routing, new_instance_id
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
+from server_stub.shared_limits import shared_over
 from server_stub.store import Store, open_store
 from server_stub.tasks import beside
 from server_stub.turn import IceServers
@@ -52,7 +53,7 @@ class Relay:
         metrics_port: where Prometheus may ask, set likewise; None if nowhere.
         instance_id: its name among the instances of this relay, new with each start.
         instances: the others, where there may be some.
-        is_draining: True once it takes no new connections.
+        unready_because: why no new client should come, such as a stop; None while any may.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class Relay:
         presence: Presence,
         keys: KeySource,
         instance_id: str,
+        *,
+        sharing: Sharing = keep_local,
     ) -> None:
         self.instance_id = instance_id
         self.instances: Instances | None = None
-        self.is_draining = False
+        self.unready_because: str | None = None
         self.store = store
         self.presence = presence
         self.tokens = TokenReader(keys, issuer=settings.jwt_issuer, audience=settings.jwt_audience)
@@ -85,11 +88,13 @@ class Relay:
             sessions_per_user=settings.sessions_per_user,
             sessions_per_device=settings.sessions_per_device,
             meters=self.meters,
+            sharing=sharing,
+        )
+        connects = TokenBuckets(
+            per_second=settings.connects_per_second, at_once=settings.connects_at_once
         )
         self.door = Door(
-            connects=TokenBuckets(
-                per_second=settings.connects_per_second, at_once=settings.connects_at_once
-            ),
+            connects=sharing("connects", connects),
             present=Tally(settings.connections_per_address),
             unlimited=settings.unlimited_addresses,
             header_deadline_s=settings.hello_deadline_s,
@@ -129,7 +134,7 @@ class Relay:
 
     async def drain(self, over_s: float) -> None:
         """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
-        self.is_draining = True
+        self.unready_because = "draining"
         waiting = tuple(self._connections)
         for connection in waiting:
             if connection in self._connections:
@@ -138,7 +143,7 @@ class Relay:
 
     def close_connections(self) -> None:
         """Say goodbye to everybody. Pictures go on without us until both ends are back."""
-        self.is_draining = True
+        self.unready_because = "draining"
         for session in self.sessions.live():
             self._forget(session)
         for connection in tuple(self._connections):
@@ -248,7 +253,9 @@ async def _one_of_several(
         presence = RedisPresence(
             link, routing.instance_id, time_to_live_s=HEARTBEATS_TO_LIVE * interval_s
         )
-        relay = Relay(settings, store, presence, keys, routing.instance_id)
+        relay = Relay(
+            settings, store, presence, keys, routing.instance_id, sharing=shared_over(link)
+        )
         relay.instances = Instances(routing, presence, relay.sessions, relay.devices, store)
         async with relay.instances.joined(tidy_every_s=interval_s):
             yield relay

@@ -1,18 +1,16 @@
 """Devices with their tokens, grants and watch sessions in SQL."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Row,
     Select,
     and_,
     delete,
     exists,
-    func,
     insert,
     or_,
     select,
@@ -20,11 +18,11 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server_stub.database import one_kind_of_error, open_database
-from server_stub.records import Device, DeviceToken, Grant, SessionRecord
-from server_stub.tables import device_tokens, devices, grants, watch_sessions
+from server_stub.database import open_database
+from server_stub.records import Device, DeviceToken, Grant
+from server_stub.session_store import SessionStore, narrowed
+from server_stub.tables import device_tokens, devices, grants
 
 
 class DeviceExists(Exception):
@@ -35,14 +33,8 @@ class DeviceUnknown(Exception):
     """There is no device of this name."""
 
 
-_RECORD = [watch_sessions.c[name] for name in SessionRecord.__dataclass_fields__]
-
-
-class Store:
+class Store(SessionStore):
     """The database. Every method may raise `sqlalchemy.exc.SQLAlchemyError`."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
 
     async def add_device(self, device_id: str, *, token_hash: str | None = None) -> None:
         """Register a device, with a token or for whoever gives its name.
@@ -98,6 +90,8 @@ class Store:
 
     async def device(self, device_id: str) -> Device | None:
         """Look a device up."""
+        if "\0" in device_id:
+            return None  # PostgreSQL takes no NUL in a text, not even to compare it.
         found = await self._devices(_devices().where(devices.c.device_id == device_id))
         return found[0] if found else None
 
@@ -142,6 +136,8 @@ class Store:
 
     async def is_granted(self, user_id: str, device_id: str) -> bool:
         """Tell whether a user may watch a device."""
+        if "\0" in user_id + device_id:
+            return False
         rows = await self._read(select(exists().where(*_pair(user_id, device_id))))
         return bool(rows[0][0])
 
@@ -152,8 +148,8 @@ class Store:
         query: Select[Any] = select(grants.c.user_id, grants.c.device_id).order_by(
             "user_id", "device_id"
         )
-        query = _narrowed(query, grants.c.user_id, user_id)
-        query = _narrowed(query, grants.c.device_id, device_id)
+        query = narrowed(query, grants.c.user_id, user_id)
+        query = narrowed(query, grants.c.device_id, device_id)
         return [Grant(*row) for row in await self._read(query)]
 
     async def granted(self, pairs: Collection[Grant]) -> set[Grant]:
@@ -162,67 +158,6 @@ class Store:
         wanted = [(pair.user_id, pair.device_id) for pair in pairs]
         rows = await self._read(select(*columns).where(tuple_(*columns).in_(wanted)))
         return {Grant(*row) for row in rows}
-
-    async def start_session(
-        self, session_id: str, device_id: str, user_id: str, *, instance_id: str
-    ) -> None:
-        """Write down that a watch session began, and which instance of the relay has it."""
-        row = {"session_id": session_id, "device_id": device_id, "user_id": user_id}
-        row |= {"instance_id": instance_id}
-        await self._write(insert(watch_sessions).values(row | {"started_at": _now()}))
-
-    async def end_session(self, session_id: str, reason: str) -> None:
-        """Write down that and why a watch session ended."""
-        query = update(watch_sessions).where(
-            watch_sessions.c.session_id == session_id, watch_sessions.c.ended_at.is_(None)
-        )
-        await self._write(query.values(ended_at=_now(), reason=reason))
-
-    async def instances_in_sessions(self) -> list[str]:
-        """List the instances that have sessions open; `""` is one of long ago, without a name."""
-        is_open = watch_sessions.c.ended_at.is_(None)
-        query = select(watch_sessions.c.instance_id).where(is_open).distinct()
-        return [row[0] or "" for row in await self._read(query)]
-
-    async def end_forgotten_sessions(self, instance_ids: Sequence[str] | None = None) -> int:
-        """Close what these instances, or all without a list, left open, with reason `error`."""
-        query = update(watch_sessions).where(watch_sessions.c.ended_at.is_(None))
-        if instance_ids is not None:
-            query = query.where(func.coalesce(watch_sessions.c.instance_id, "").in_(instance_ids))
-        return await self._write(query.values(ended_at=_now(), reason="error"))
-
-    async def left_session(self, session_id: str, user_id: str) -> SessionRecord | None:
-        """Look up a session of this user's that is open, or that the end of a relay closed."""
-        is_left = or_(watch_sessions.c.ended_at.is_(None), watch_sessions.c.reason == "error")
-        is_it = watch_sessions.c.session_id == session_id, watch_sessions.c.user_id == user_id
-        rows = await self._read(select(*_RECORD).where(*is_it, is_left))
-        return SessionRecord(*rows[0]) if rows else None
-
-    async def ask_to_end(self, session_id: str) -> bool:
-        """Have whichever relay runs a session end it; false if there is no such live one."""
-        query = update(watch_sessions).where(
-            watch_sessions.c.session_id == session_id, watch_sessions.c.ended_at.is_(None)
-        )
-        return bool(await self._write(query.values(end_asked_at=_now())))
-
-    async def asked_to_end(self, session_ids: Sequence[str]) -> set[str]:
-        """Tell which of these sessions somebody wants to end."""
-        query = select(watch_sessions.c.session_id).where(
-            watch_sessions.c.session_id.in_(session_ids),
-            watch_sessions.c.end_asked_at.is_not(None),
-        )
-        return {row[0] for row in await self._read(query)}
-
-    async def sessions(
-        self, *, user_id: str | None = None, device_id: str | None = None, is_live: bool = False
-    ) -> list[SessionRecord]:
-        """List watch sessions, the oldest first; with `is_live`, those that have not ended."""
-        query: Select[Any] = select(*_RECORD).order_by(watch_sessions.c.started_at)
-        query = _narrowed(query, watch_sessions.c.user_id, user_id)
-        query = _narrowed(query, watch_sessions.c.device_id, device_id)
-        if is_live:
-            query = query.where(watch_sessions.c.ended_at.is_(None))
-        return [SessionRecord(*row) for row in await self._read(query)]
 
     async def answer(self) -> None:
         """Show that the database can be read."""
@@ -250,18 +185,6 @@ class Store:
             for row, tokens in gathered.values()
         ]
 
-    async def _read(self, query: Any) -> list[Any]:
-        with one_kind_of_error():
-            async with self._engine.connect() as connection:
-                return list((await connection.execute(query)).all())
-
-    async def _write(self, *queries: Any) -> int:
-        """Do it all or nothing; give how many rows the first query concerned."""
-        with one_kind_of_error():
-            async with self._engine.begin() as connection:
-                counts = [(await connection.execute(query)).rowcount for query in queries]
-        return int(counts[0])
-
 
 @asynccontextmanager
 async def open_store(url: str) -> AsyncIterator[Store]:
@@ -286,10 +209,6 @@ def _devices() -> Select[Any]:
 def _insert_token(device_id: str, token_hash: str, now: datetime) -> Any:
     row = {"device_id": device_id, "token_hash": token_hash, "created_at": now}
     return insert(device_tokens).values(row)
-
-
-def _narrowed(query: Select[Any], column: ColumnElement[str], value: str | None) -> Select[Any]:
-    return query if value is None else query.where(column == value)
 
 
 def _pair(user_id: str, device_id: str) -> tuple[Any, Any]:

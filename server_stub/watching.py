@@ -82,8 +82,8 @@ async def end_watch(relay: Relay, viewer: End, *, user_id: str, session_id: str)
         left = await relay.store.left_session(session_id, user_id)
     except SQLAlchemyError:
         return False
-    if left is None:
-        return False
+    if left is None or left.instance_id == relay.instance_id:
+        return False  # what this instance does not know of its own is over, written down or not
     asked_at = left.instance_id if left.ended_at is None else None
     try:
         if relay.instances is not None and asked_at is not None:

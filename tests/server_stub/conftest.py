@@ -88,3 +88,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}"
     server: PostgresServer = request.getfixturevalue("lasting_postgres")
     return server.empty_database(f"relay_{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def postgres_url(lasting_postgres: PostgresServer) -> str:
+    """Give the URL of an empty database in PostgreSQL."""
+    return lasting_postgres.empty_database(f"relay_{uuid.uuid4().hex}")

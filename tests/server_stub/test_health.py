@@ -34,7 +34,7 @@ async def test_a_relay_that_works_is_ready(relay: Relay) -> None:
 
 async def test_a_relay_that_stops_is_not_ready(relay: Relay) -> None:
     """A balancer sends nobody there any more; the process is alive all the same."""
-    relay.is_draining = True
+    relay.unready_because = "draining"
 
     told = {"ready": False, "reasons": ["the relay stops"], "degraded": []}
     assert await _get(relay, "/readyz") == (503, told)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from server_stub.app import running
 from server_stub.device import REPLACED
@@ -27,6 +28,10 @@ from tests.server_stub.servers import RedisServer
 from tests.support import eventually, until
 
 INTERVAL_S = 0.8
+_OTHERS_OUT = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    " AND backend_type = 'client backend'"
+)
 
 
 @pytest.fixture
@@ -53,6 +58,25 @@ async def third(two: TwoInstances, redis_url: str, folder: Path) -> AsyncIterato
 async def beat(*peers: Client) -> None:
     for peer in peers:
         await peer.nothing_came()
+
+
+async def test_instances_share_postgresql(
+    redis_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    """What one writes down is there for the other; a database that restarted is used again."""
+    url = SecretStr(postgres_url)
+    async with (
+        two_instances(tmp_path, redis_url, database_url=url) as two,
+        device(two) as cam,
+        viewer(two) as user,
+    ):
+        session_id = await watch(user, cam)
+        await user.send("end_watch", {"session_id": session_id})
+        await cam.payload("watch_ended")
+        assert (await recorded(two.of_devices, session_id)).instance_id == two.instance_id
+        async with two.store._engine.connect() as connection:
+            await connection.execute(_OTHERS_OUT)
+        await watch(user, cam)
 
 
 # Takeover

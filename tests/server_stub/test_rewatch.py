@@ -2,15 +2,26 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
+from server_stub.app import running
 from server_stub.relay import Relay
 from tests.end_to_end.house import agent
 from tests.server_stub.conftest import Relays
-from tests.server_stub.peers import device, port_of, recorded, viewer, watch
-from tests.support import DEADLINE_S
+from tests.server_stub.peers import (
+    Client,
+    device,
+    port_of,
+    recorded,
+    relay_at,
+    relay_settings,
+    viewer,
+    watch,
+)
+from tests.support import DEADLINE_S, until
 
 
 @pytest.fixture
@@ -66,23 +77,59 @@ async def test_another_user_ends_nothing(relay: Relay) -> None:
         assert relay.sessions.is_live(session_id)
 
 
+async def test_an_end_that_is_not_written_down_yet_is_an_end(relay: Relay) -> None:
+    """Of its own sessions a relay believes itself and not the database, which may be behind."""
+    await relay.store.start_session("s", "cam", "user", instance_id=relay.instance_id)
+    async with device(relay) as cam, viewer(relay) as user:
+        await user.send("end_watch", {"session_id": "s"}, request_id="e")
+        assert await user.error(request_id="e") == "Session not found"
+        await cam.nothing_came()
+
+
 async def test_the_only_place_goes_to_the_new_session(one_place: Relay) -> None:
     """A device that serves one viewer serves the one who came back while the old socket hangs."""
     async with _hanging(one_place) as left_behind, viewer(one_place) as user:
-        await user.send("watch_request", {"device_id": "cam"})
-        await user.payload("watch_ready")
-        assert "at most 1 viewer" in (await user.payload("watch_ended"))["message"]
+        await _is_refused(user)
+        await _is_served(user, instead_of=left_behind)
 
-        await user.send("end_watch", {"session_id": left_behind})
-        await user.send("watch_request", {"device_id": "cam"})
-        fresh = (await user.payload("watch_ready"))["session_id"]
-        # What is wrong with this offer is said by a session, so there is one.
-        await user.send(
-            "signal_offer", {"session_id": fresh, "sdp": {"type": "offer", "sdp": "v=0\r\n"}}
-        )
-        ended = await user.payload("watch_ended")
-        assert ended["session_id"] == fresh
-        assert "at most" not in ended["message"]
+
+async def test_the_only_place_is_free_after_a_restart(tmp_path: Path) -> None:
+    """A relay that was started anew passes on the end of a session that it never knew."""
+    async with AsyncExitStack() as held:
+        before = AsyncExitStack()
+        relay = await before.enter_async_context(relay_at(tmp_path))
+        await held.enter_async_context(agent(relay.port, max_viewers=1))
+        async with viewer(relay) as user:
+            await user.send("watch_request", {"device_id": "cam"})
+            left_behind = (await user.payload("watch_ready"))["session_id"]
+            await relay.drain(0)
+            await before.aclose()
+        settings = relay_settings(tmp_path, port=relay.port)
+        again = await held.enter_async_context(running(settings))
+        await until(lambda: again.devices)
+        user = await held.enter_async_context(viewer(again))
+        await _is_refused(user)
+        await _is_served(user, instead_of=left_behind)
+
+
+async def _is_served(user: Client, *, instead_of: str) -> None:
+    """Show that the device's only place is free once a session has been ended by name."""
+    await user.send("end_watch", {"session_id": instead_of})
+    await user.send("watch_request", {"device_id": "cam"})
+    fresh = (await user.payload("watch_ready"))["session_id"]
+    # What is wrong with this offer is said by a session, so there is one.
+    await user.send(
+        "signal_offer", {"session_id": fresh, "sdp": {"type": "offer", "sdp": "v=0\r\n"}}
+    )
+    ended = await user.payload("watch_ended")
+    assert ended["session_id"] == fresh
+    assert "at most" not in ended["message"]
+
+
+async def _is_refused(user: Client) -> None:
+    await user.send("watch_request", {"device_id": "cam"})
+    await user.payload("watch_ready")
+    assert "at most 1 viewer" in (await user.payload("watch_ended"))["message"]
 
 
 @asynccontextmanager

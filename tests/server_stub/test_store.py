@@ -237,6 +237,13 @@ async def test_names_are_values(store: Store) -> None:
     assert not await store.is_granted("%", name)
 
 
+async def test_a_name_may_have_any_character(store: Store) -> None:
+    """What a database cannot keep, nobody has: it is looked for in vain, and that is no error."""
+    for name in ("a\0b", "\u00fc\u20ac", "%", ""):
+        assert await store.device(name) is None
+        assert not await store.is_granted(name, name)
+
+
 async def test_two_programs_share_one_database(database_url: str, store: Store) -> None:
     """What a command writes while the relay runs is there for the relay at once."""
     async with open_store(database_url) as command:
