@@ -33,7 +33,6 @@ _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
 _KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
-_GARBAGE_THRESHOLDS = (10_000, 20, 20)
 _LONGEST_ORIGIN = 200
 
 _BEGINNINGS = ("/ws/", "/whep/")
@@ -118,10 +117,9 @@ async def _drain(relay: Relay, over_s: float, hurried: asyncio.Event) -> None:
 
 
 def _leave_garbage_alone() -> None:
-    """Look for cycles rarely, and not among what was loaded at the start: it makes all wait."""
+    """Look for no cycles among what was loaded at the start: that makes all connections wait."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
 
 
 def _url(host: str, port: int) -> str:

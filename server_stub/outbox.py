@@ -7,6 +7,8 @@ A client that takes nothing is cut off; waiting for it would cost memory, and it
 """
 
 import asyncio
+import contextlib
+import socket
 import struct
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +22,7 @@ _SEND_DEADLINE_S = 10.0
 # Where asyncio and uvloop let a paused writer go on: below it nobody is asked to wait.
 _ROOMY_BYTES = 16 * 1024
 _LONGEST_REASON_BYTES = 123
+_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class Outbox:
         self._queue = None
         self._waiting_bytes = 0
         if self._transport is not None:
+            held = self._transport.get_extra_info("socket")
+            if held is not None:
+                # Reset at once: the kernel would keep megabytes for a client that reads nothing.
+                with contextlib.suppress(OSError):
+                    held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             self._transport.abort()
 
     def _wait(self, item: bytes | _Close) -> None:

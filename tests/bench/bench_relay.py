@@ -136,7 +136,9 @@ async def forward_ms(pairs: list[Any]) -> list[float]:
     sent_at_s: list[deque[float]] = [deque() for _ in pairs]
 
     def listen(number: int) -> None:
-        def arrived(_text: bytes) -> None:
+        def arrived(text: bytes) -> None:
+            if b'"signal_answer"' not in text:
+                return
             took_ms.append(1000 * (time.perf_counter() - sent_at_s[number].popleft()))
 
         pairs[number].receiver.on_message = arrived
