@@ -30,7 +30,7 @@ class Seat:
     def taken(self) -> Iterator[None]:
         """Take frames while the block runs, of the main rung at first."""
         with self._held:
-            self._current.subscribe()
+            self._current.subscribe(looks_back=True)
             self._held.callback(self._leave)
             yield
 
@@ -52,7 +52,7 @@ class Seat:
             self._next = None
         if hub is not self._current.hub:
             self._next = _Feed(self, hub)
-            self._next.subscribe()
+            self._next.subscribe(looks_back=False)
         elif self._has_gap:
             hub.request_keyframe()
 
@@ -82,8 +82,8 @@ class _Feed:
         self._seat = seat
         self._subscription = contextlib.ExitStack()
 
-    def subscribe(self) -> None:
-        self._subscription.enter_context(self.hub.subscribed(self))
+    def subscribe(self, *, looks_back: bool) -> None:
+        self._subscription.enter_context(self.hub.subscribed(self, looks_back=looks_back))
 
     def leave(self) -> None:
         self._subscription.close()

@@ -99,6 +99,7 @@ async def _first_frame_ms(
             limits=SessionLimits(),
             camera=reel,
             sender=VideoSender(packing),
+            expect_frames=reel.hub.expect,
             serve_frames=partial(straight_from, reel),
             send=lambda message: _pass(message, viewer),
         )
