@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from aioice import ice
 
 from tests import network as networks
 from tests.media.usb_camera import build_library
+from tests.support import reached_by
 
 
 def missing(reason: str) -> None:
@@ -43,12 +43,11 @@ def program() -> Callable[[str, str], str]:
 @pytest.fixture(scope="session")
 def own_address() -> str:
     """Give this machine's own address: media cannot use loopback, which ICE leaves out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            missing("this machine has no address but loopback")
-        return str(probe.getsockname()[0])
+    try:
+        address = reached_by()
+    except OSError:
+        missing("this machine has no address but loopback")
+    return address
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -44,6 +45,18 @@ async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator[asyncio.Ta
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def reached_by() -> str:
+    """Give the address that others on the network reach this machine by.
+
+    Raises:
+        OSError: it has none but loopback.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        # Connecting a UDP socket sends nothing; it only picks a route.
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
 
 
 async def eventually(

@@ -1,4 +1,4 @@
-"""The frames since the last keyframe, for somebody who joins a stream that makes none when asked."""
+"""The frames since the last keyframe, for somebody who joins a stream."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ MOST_BYTES = 4_000_000
 
 
 class Group:
-    """One group of pictures as far as it has come: at most 2 s and 4 MB.
+    """One group of pictures as far as it has come: at most `longest_us` and 4 MB.
 
     One that outgrows this is let go of, and the next keyframe begins another.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_us: int = LONGEST_US) -> None:
+        self._longest_us = longest_us
         self._frames: list[EncodedFrame] = []
         self._bytes = 0
 
@@ -31,6 +32,6 @@ class Group:
             return
         self._frames.append(frame)
         self._bytes += len(frame.data)
-        is_long = frame.pts_us - self._frames[0].pts_us > LONGEST_US
+        is_long = frame.pts_us - self._frames[0].pts_us > self._longest_us
         if is_long or self._bytes > MOST_BYTES:
             self._frames, self._bytes = [], 0

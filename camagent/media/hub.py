@@ -9,8 +9,9 @@ frames depend on those before them.
 
 Keyframe requests are merged and spaced: ten viewers joining at once cost the encoder one keyframe,
 and a viewer that asks a hundred times a second gets no more than two. A join waits less than a
-repair, for the joiner looks at nothing until then. Where no keyframe can be asked for, a joiner
-starts with the frames since the last one instead. Everything here runs on the event loop.
+repair, for the joiner looks at nothing until then. Who joins just after a keyframe starts with the
+frames since then, at once; `expect` has one made in time for that. Where no keyframe can be asked
+for, a joiner starts so however old the last one is. Everything here runs on the event loop.
 """
 
 import asyncio
@@ -19,13 +20,16 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from camagent.media.frame import EncodedFrame
-from camagent.media.group import Group
+from camagent.media.group import LONGEST_US, Group
 
 REPAIR_INTERVAL_S = 0.5
 """A keyframe forced by feedback is at least this long after the last forced one."""
 
 JOIN_INTERVAL_S = 0.1
 """A keyframe forced by a new subscriber is at least this long after the last forced one."""
+
+FRESH_US = 250_000
+"""How long after a keyframe a joiner starts with it: what came since, it gets in one burst."""
 
 
 class Subscriber(Protocol):
@@ -51,7 +55,8 @@ class VideoHub:
         self._force_keyframe = force_keyframe
         self._on_change = on_change
         self._subscribers: list[Subscriber] = []
-        self._group: Group | None = None
+        self._group = Group(longest_us=FRESH_US)
+        self._makes_keyframes = True
         self._keyframe_due: asyncio.TimerHandle | None = None
         self._forced_at_s = float("-inf")
         self.frames_published = 0
@@ -66,19 +71,27 @@ class VideoHub:
     def begin(self, *, keeps_group: bool) -> None:
         """Forget what came so far.
 
-        `keeps_group`: who joins gets the frames since the last keyframe from now on, and none is
-        asked for.
+        `keeps_group`: who joins gets the frames since the last keyframe from now on, however many,
+        and none is asked for.
         """
-        self._group = Group() if keeps_group else None
+        self._group = Group(longest_us=LONGEST_US if keeps_group else FRESH_US)
+        self._makes_keyframes = not keeps_group
+
+    def expect(self) -> None:
+        """Have a keyframe made for somebody who is about to join."""
+        self._force_after(JOIN_INTERVAL_S)
 
     @contextmanager
-    def subscribed(self, subscriber: Subscriber) -> Iterator[None]:
-        """Hand every frame to `subscriber` while the block runs, starting with a keyframe soon."""
-        if self._group is None:
+    def subscribed(self, subscriber: Subscriber, *, looks_back: bool = True) -> Iterator[None]:
+        """Hand every frame to `subscriber` while the block runs, starting with a keyframe soon.
+
+        Not `looks_back`: with one that is yet to come, for `subscriber` has seen what was.
+        """
+        past = self._group.frames if looks_back or not self._makes_keyframes else ()
+        if not past:
             self._force_after(JOIN_INTERVAL_S)
-        else:
-            for frame in self._group.frames:
-                subscriber.take(frame)
+        for frame in past:
+            subscriber.take(frame)
         self._subscribers.append(subscriber)
         self._on_change()
         try:
@@ -91,17 +104,21 @@ class VideoHub:
         """Hand `frame` to every subscriber."""
         self.frames_published += 1
         self.bytes_published += len(frame.data)
-        if self._group is not None:
-            self._group.add(frame)
+        self._group.add(frame)
+        if frame.is_keyframe and self._keyframe_due is not None:
+            # It serves whoever asked so far.
+            self._keyframe_due.cancel()
+            self._keyframe_due = None
         for subscriber in tuple(self._subscribers):
             subscriber.take(frame)
 
     def request_keyframe(self) -> None:
         """Ask the encoder for a keyframe: now, or as soon as the last forced one is old enough."""
-        if self._group is None:
-            self._force_after(REPAIR_INTERVAL_S)
+        self._force_after(REPAIR_INTERVAL_S)
 
     def _force_after(self, interval_s: float) -> None:
+        if not self._makes_keyframes:
+            return
         loop = asyncio.get_running_loop()
         due_at_s = max(loop.time(), self._forced_at_s + interval_s)
         if self._keyframe_due is not None:

@@ -75,6 +75,12 @@ class Conductor:
         self._set: dict[Place, int] = {}
         self._still_at_s = float("-inf")
 
+    def expect(self) -> None:
+        """Have a keyframe ready for somebody who is nearly connected, at the rate to begin with."""
+        if not self._viewers:
+            self._encode(Place.MAIN, self._start_bps())
+        self._main.hub.expect()
+
     @contextmanager
     def served(self, sender: Sender) -> Iterator[None]:
         """Hand `sender` the frames of the rung that fits it, while the block runs."""

@@ -38,6 +38,7 @@ _Asked = asyncio.Task[StunProtocol | None]
 
 _SERVER_DEADLINE_S = 5.0
 _BETWEEN_RELAYS_S = 0.4
+_BETWEEN_CHECKS_S = 0.02
 _GIVE_BACK_DEADLINE_S = 1.5
 _COMPONENT = 1
 # KeyError: an answer without our address in it.
@@ -55,6 +56,8 @@ class TricklingConnection(Connection):
     interfaces: InterfaceFilter
     is_gathering: bool
     checks: dict[CandidatePair, Message]
+    news: asyncio.Event
+    """Set when there may be something to check, or nothing to wait for any more."""
     turn_problems: list[Problem]
     """What each TURN server was of no use for; those still being asked are not among them."""
 
@@ -67,6 +70,29 @@ class TricklingConnection(Connection):
             addresses = own_addresses(self.interfaces)
             self._local_candidates += await self.get_component_candidates(_COMPONENT, addresses)
         self._local_candidates_end = True
+
+    async def connect(self) -> None:
+        """Connect, and be through as soon as a way is found.
+
+        aioice looks every 20 ms what has come of its checks. Here it is called once there is
+        something to check, paces the checks beside that, and waits for their outcome.
+        """
+        while self._has_nothing_to_check and self._remote_candidates_expected():
+            self.news.clear()
+            await self.news.wait()
+        await super().connect()
+
+    async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
+        """Add one of the viewer's candidates, or None when there are no more."""
+        await super().add_remote_candidate(remote_candidate)
+        self.news.set()
+
+    def request_received(
+        self, message: Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Hear of a check of the viewer's."""
+        super().request_received(message, addr, protocol)
+        self.news.set()
 
     async def find_more(self, announce: Announce) -> None:
         """Ask every STUN and TURN server, and `announce` each candidate as it comes.
@@ -82,6 +108,7 @@ class TricklingConnection(Connection):
                 tasks.create_task(self._find_relay(announce))
         finally:
             self.is_gathering = False
+            self.news.set()
             if self._early_checks_done and not self._check_list_done:
                 self._check_list_maybe_fail()
 
@@ -94,6 +121,7 @@ class TricklingConnection(Connection):
 
         aioice would ask that server for a minute to take its relay back.
         """
+        self.news.set()
         relays = [one for one in self._protocols if one.local_candidate.type == "relay"]
         for relay in relays:
             relay.transport.close()
@@ -121,6 +149,19 @@ class TricklingConnection(Connection):
             is_its_own = pair.protocol is protocol and pair.remote_addr == addr
             if is_its_own and pair.state is CandidatePair.State.IN_PROGRESS:
                 protocol.send_stun(check, addr)
+
+    @property
+    def _has_nothing_to_check(self) -> bool:
+        return not (self._remote_candidates or self._early_checks or self._closing)
+
+    def _check_periodic(self) -> bool:
+        """Begin a check now and others later; false lets `connect` wait for what comes of them."""
+        goes_on = super()._check_periodic()
+        if not self._check_list:
+            return goes_on
+        if goes_on:
+            asyncio.get_running_loop().call_later(_BETWEEN_CHECKS_S, self._check_periodic)
+        return False
 
     def _remote_candidates_expected(self) -> bool:
         """Keep on checking while there may be more pairs, whichever side they come from."""
@@ -232,4 +273,5 @@ def trickle(
     assert isinstance(connection, TricklingConnection), "made one just now"
     connection.servers, connection.interfaces = servers, interfaces
     connection.is_gathering, connection.turn_problems, connection.checks = True, [], {}
+    connection.news = asyncio.Event()
     return connection

@@ -76,6 +76,7 @@ class Peer:
         self._is_answered = False
         self._late_start: asyncio.Future[None] | None = None
         connection.on("connectionstatechange", self._moved.set)
+        connection.on("iceconnectionstatechange", self._moved.set)
         transceiver = sender.add_to(connection)
         transceiver.setCodecPreferences(h264_capabilities())
         self._sender = transceiver.sender
@@ -157,10 +158,8 @@ class Peer:
         answer = with_level(self._connection.localDescription.sdp, self._options.level)
         # aiortc takes the host candidates for all there are.
         answer = answer.replace("a=end-of-candidates\r\n", "")
-        answer = self._with_playout_delay(answer, offer)
-        if self._video.media_clock_offset is not None:
-            answer = with_media_clock(answer, self._video.media_clock_offset)
-        return offer.widened(answer)
+        answer = with_media_clock(answer, self._video.media_clock_offset)
+        return offer.widened(self._with_playout_delay(answer, offer))
 
     def _with_playout_delay(self, answer: str, offer: ViewerOffer) -> str:
         """Accept that header extension, which aiortc does not know, if it is wanted."""
@@ -185,6 +184,11 @@ class Peer:
             # OSError: its name asks for multicast DNS, and this network has no multicast.
             raise NegotiationFailed(f"a candidate cannot be used: {error}") from error
 
+    async def reached(self) -> None:
+        """Wait until ICE has found a way to the viewer; fails as `connected` does."""
+        while self._ice.state != "completed":
+            await self._next_move_up()
+
     async def connected(self) -> None:
         """Wait until media can flow.
 
@@ -192,9 +196,7 @@ class Peer:
             ConnectFailed: ICE or DTLS gave up.
         """
         while self._connection.connectionState != "connected":
-            if self._connection.connectionState in _OVER or self._is_out_of_reach:
-                raise ConnectFailed(self.told(f"{self.stage} failed"))
-            await self._next_move()
+            await self._next_move_up()
 
     async def lost(self) -> NoReturn:
         """Wait for the end of the connection, which is an error whoever caused it.
@@ -247,6 +249,11 @@ class Peer:
     @property
     def _ice(self) -> RTCIceTransport:
         return self._sender.transport.transport
+
+    async def _next_move_up(self) -> None:
+        if self._connection.connectionState in _OVER or self._is_out_of_reach:
+            raise ConnectFailed(self.told(f"{self.stage} failed"))
+        await self._next_move()
 
     async def _next_move(self) -> None:
         self._moved.clear()

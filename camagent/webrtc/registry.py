@@ -159,6 +159,7 @@ class SessionRegistry:
             limits=self._limits,
             camera=self._camera,
             sender=self._new_sender(),
+            expect_frames=self._conductor.expect,
             serve_frames=self._conductor.served,
             send=self.send,
         )

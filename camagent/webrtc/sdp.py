@@ -153,11 +153,14 @@ def with_extension(answer: str, extension_id: int, uri: str) -> str:
     return answer + f"a=extmap:{extension_id} {uri}\r\n"
 
 
-def with_media_clock(answer: str, offset: int) -> str:
+def with_media_clock(answer: str, offset: int | None) -> str:
     """Tell in an answer of one section how RTP timestamps follow from the sender reports' clock.
 
-    `offset` is the timestamp at which that clock is zero (RFC 7273, sections 4.6 and 5.2).
+    `offset` is the timestamp at which that clock is zero (RFC 7273, sections 4.6 and 5.2); None tells
+    nothing.
     """
+    if offset is None:
+        return answer
     return answer + f"a=ts-refclk:local\r\na=mediaclk:direct={offset}\r\n"
 
 

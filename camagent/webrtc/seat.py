@@ -36,7 +36,7 @@ class Seat:
     def taken(self) -> Iterator[None]:
         """Take frames while the block runs, of the main rung at first."""
         with self._held:
-            self._current.subscribe()
+            self._current.subscribe(looks_back=True)
             self._held.callback(self._leave)
             yield
 
@@ -58,7 +58,7 @@ class Seat:
             self._next = None
         if hub is not self._current.hub:
             self._next = _Feed(self, hub)
-            self._next.subscribe(after_s=DRAIN_S if lets_go else 0)
+            self._next.subscribe(looks_back=False, after_s=DRAIN_S if lets_go else 0)
         elif self._has_gap:
             hub.request_keyframe()
 
@@ -89,12 +89,14 @@ class _Feed:
         self._seat = seat
         self._subscription = contextlib.ExitStack()
 
-    def subscribe(self, *, after_s: float = 0) -> None:
+    def subscribe(self, *, looks_back: bool, after_s: float = 0) -> None:
         if after_s:
-            timer = asyncio.get_running_loop().call_later(after_s, self.subscribe)
+            timer = asyncio.get_running_loop().call_later(
+                after_s, lambda: self.subscribe(looks_back=looks_back)
+            )
             self._subscription.callback(timer.cancel)
         else:
-            self._subscription.enter_context(self.hub.subscribed(self))
+            self._subscription.enter_context(self.hub.subscribed(self, looks_back=looks_back))
 
     def leave(self) -> None:
         self._subscription.close()

@@ -64,8 +64,8 @@ class SessionLimits:
 class Session:
     """One viewer and its peer connection. `run` is its whole life; the rest may be called any time.
 
-    `sender` sends its video, and is this session's alone; in `serve_frames` it gets the frames.
-    `send` takes messages for the viewer.
+    `sender` sends its video, and is this session's alone; in `serve_frames` it gets the frames, and
+    `expect_frames` is called shortly before. `send` takes messages for the viewer.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Session:
         camera: Camera,
         sender: Sender,
         serve_frames: Callable[[Sender], AbstractContextManager[None]],
+        expect_frames: Callable[[], None] = lambda: None,
         send: Callable[[FromDevice], None],
     ) -> None:
         self.session_id = session_id
@@ -88,6 +89,7 @@ class Session:
         self._limits = limits
         self._camera = camera
         self._serve_frames = serve_frames
+        self._expect_frames = expect_frames
         self._send = send
         self._state = SessionState.REQUESTED
         self._offer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -158,6 +160,9 @@ class Session:
                         await self._negotiate(peer, offer)
                         tasks.create_task(self._tell_candidates(peer))
                         tasks.create_task(self._pass_candidates(peer))
+                        await peer.reached()
+                        # The picture becomes a keyframe while DTLS shakes hands.
+                        self._expect_frames()
                         await peer.connected()
                     # What it would still find, nobody needs now.
                     finding.cancel()

@@ -1,5 +1,6 @@
 /** Wires the page together: what each part tells goes to one render, what the viewer does to its part. */
 
+import { Connections } from './connections.js';
 import { Devices } from './devices.js';
 import { Link, LinkState, linkUrl } from './link.js';
 import { isOnline, watchNetwork } from './network.js';
@@ -11,6 +12,7 @@ import { TOKEN_REFUSED } from './words.js';
 
 const page = new Page({ signIn, signOut, watch: choose, end, tryAgain, toggleFullscreen });
 const stage = new Stage(page.videos, page.lastPicture);
+const connections = new Connections();
 
 let view = View.SIGN_IN;
 let problem = null;
@@ -25,7 +27,7 @@ let { link, watch, devices } = partsFor('');
 /** Make the parts that know the viewer's token. */
 function partsFor(token) {
   const link = new Link({ url: linkUrl(location), token, onChange: linkChanged });
-  const watch = new Watch({ link, stage, onChange: watchChanged });
+  const watch = new Watch({ link, connections, stage, onChange: watchChanged });
   const devices = new Devices({ token, onChange: devicesChanged, onRefused: refused });
   return { link, watch, devices };
 }
@@ -153,6 +155,8 @@ function devicesChanged() {
 }
 
 function render() {
+  // Whoever looks at the list is about to choose.
+  if (view === View.DEVICES && devices.list !== null) connections.makeAhead();
   page.render({ view, problem, link, watch: watch.view, devices, isOnline: isOnline() });
 }
 

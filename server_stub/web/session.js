@@ -1,5 +1,6 @@
 /** One viewer watching one device, from watch_request to the end. */
 
+import { configured } from './connections.js';
 import { WatchFailure } from './failure.js';
 import { LinkLost, RequestRefused } from './link.js';
 import { deferred, within } from './waiting.js';
@@ -34,7 +35,6 @@ const STAGE_DEADLINE_MS = 15_000;
 const PATH_DEADLINE_MS = 17_000;
 /** How long a path may be silent, which heals now and then; then only a new one helps. */
 const INTERRUPTION_MS = 3000;
-const CONFIGURATION = Object.freeze({ bundlePolicy: 'max-bundle' });
 const CONNECTING_STATES = new Set([WatchState.ANSWER_RECEIVED, WatchState.ICE_GATHERING]);
 /** For which the camera ends what it could not connect. */
 const CAMERAS_REASONS = new Set(['error', 'timeout']);
@@ -123,31 +123,26 @@ export class Session {
   }
 
   /**
-   * Make the peer connection and its offer; gives the stream in which pictures will come.
+   * Use a new peer connection that Connections gave; gives the stream in which pictures will come.
    *
-   * That takes a browser a while, in which the server can be reached and asked.
+   * Its offer takes a browser a while, in which the server can be reached and asked.
    */
-  prepare() {
-    const connection = new RTCPeerConnection(CONFIGURATION);
+  prepare({ connection, receiver, offer }) {
     this.#connection = connection;
+    this.#madeOffer = offer;
     connection.onicecandidate = (event) => this.#say(event.candidate);
     connection.onconnectionstatechange = () => this.#hearConnection(connection.connectionState);
     connection.oniceconnectionstatechange = () => this.#hearIce(connection.iceConnectionState);
-    const { receiver } = connection.addTransceiver('video', { direction: 'recvonly' });
-    preferH264(connection);
-    preferFreshness(receiver);
-    this.#madeOffer = connection.createOffer();
-    // Who waits for it hears of it, and nobody may.
-    this.#madeOffer.catch(() => {});
     return new MediaStream([receiver.track]);
   }
 
   /**
    * Ask for the device and agree with it; from then on pictures may come.
    *
-   * Throws the WatchFailure that ended the session.
+   * `offered` is called while the device thinks about the offer. Throws the WatchFailure that ended
+   * the session.
    */
-  async open() {
+  async open(offered) {
     this.#unlisten = this.#link.listen({
       hear: (message) => this.#hear(message),
       lost: () => this.#detach(new WatchFailure('link_lost')),
@@ -156,6 +151,7 @@ export class Session {
       const ready = await this.#request();
       this.#configure(ready.iceServers);
       await this.#offer();
+      offered();
       await this.#accept(await this.#inTime('no_answer', this.#answer.promise));
     } catch (problem) {
       this.#finish(problem instanceof WatchFailure ? problem : this.#failure ?? unexpected(problem));
@@ -221,7 +217,7 @@ export class Session {
     this.#enter(WatchState.CONNECTING);
     this.#hasTurn = iceServers.some(({ urls }) => urls.some((url) => /^turns?:/i.test(url)));
     try {
-      this.#connection.setConfiguration({ ...CONFIGURATION, iceServers });
+      this.#connection.setConfiguration(configured(iceServers));
     } catch (error) {
       throw new WatchFailure('bad_ice_servers', error.message);
     }
@@ -408,37 +404,6 @@ export class Session {
   }
 }
 
-/** Say what this browser lacks for watching, as a failure's code; null if nothing. */
-export function whatBrowserLacks() {
-  if (typeof RTCPeerConnection !== 'function') return 'no_webrtc';
-  const codecs = globalThis.RTCRtpReceiver?.getCapabilities?.('video')?.codecs;
-  return codecs && !codecs.some(isH264) ? 'no_h264' : null;
-}
-
-/** Offer H.264 and its retransmissions only: devices encode once, and serve nothing else. */
-function preferH264(connection) {
-  const codecs = RTCRtpReceiver.getCapabilities?.('video')?.codecs;
-  const [transceiver] = connection.getTransceivers();
-  if (!codecs || !transceiver.setCodecPreferences) return;
-  const h264 = codecs.filter(isH264);
-  h264.sort((one, other) => fitness(other) - fitness(one));
-  const rtx = codecs.filter(({ mimeType }) => mimeType.toLowerCase() === 'video/rtx');
-  transceiver.setCodecPreferences([...h264, ...rtx]);
-}
-
-/** Rank constrained baseline in packetization mode 1 first: it is what devices send. */
-function fitness({ sdpFmtpLine = '' }) {
-  const isMode1 = sdpFmtpLine.includes('packetization-mode=1');
-  const isConstrainedBaseline = /profile-level-id=42e0/i.test(sdpFmtpLine);
-  return 2 * isMode1 + isConstrainedBaseline;
-}
-
-/** Show every picture as soon as it can be shown; a late picture is worth less than a jerk. */
-function preferFreshness(receiver) {
-  if ('jitterBufferTarget' in receiver) receiver.jitterBufferTarget = 0;
-  if ('playoutDelayHint' in receiver) receiver.playoutDelayHint = 0;
-}
-
 function close(connection) {
   connection.onicecandidate = null;
   connection.onconnectionstatechange = null;
@@ -451,5 +416,4 @@ function unexpected(problem) {
   return new WatchFailure('unexpected', problem.message);
 }
 
-const isH264 = ({ mimeType }) => mimeType.toLowerCase() === 'video/h264';
 const candidateType = ({ candidate }) => / typ (\w+)/.exec(candidate)?.[1] ?? 'unknown';

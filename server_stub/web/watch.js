@@ -1,9 +1,10 @@
 /** The wish to watch one device: one session after another, until the viewer has seen enough. */
 
 import { Backoff } from './backoff.js';
+import { whatBrowserLacks } from './connections.js';
 import { Endings } from './endings.js';
 import { WatchFailure } from './failure.js';
-import { Session, whatBrowserLacks } from './session.js';
+import { Session } from './session.js';
 import { Statistics } from './statistics.js';
 import { deferred, pause } from './waiting.js';
 
@@ -40,6 +41,7 @@ const NOTHING = Object.freeze({
 
 export class Watch {
   #link;
+  #connections;
   #endings;
   #stage;
   #onChange;
@@ -51,9 +53,10 @@ export class Watch {
   #shown = null;
   #doubtedUntilMs = 0;
 
-  /** `onChange` is called after every change of `view`. */
-  constructor({ link, stage, onChange }) {
+  /** `connections` give peer connections; `onChange` is called after every change of `view`. */
+  constructor({ link, connections, stage, onChange }) {
     this.#link = link;
+    this.#connections = connections;
     this.#endings = new Endings(link);
     this.#stage = stage;
     this.#onChange = onChange;
@@ -154,16 +157,21 @@ export class Watch {
   }
 
   async #firstPicture(session, startedAtMs, signal) {
-    const stream = session.prepare();
+    const stream = session.prepare(this.#connections.take());
     await this.#link.untilActive(signal);
-    await session.open();
-    // In place before it is connected, but no sooner: a video that waits keeps the page loading.
-    const incoming = this.#stage.prepare(stream);
+    let incoming = null;
+    const prepareStage = () => {
+      incoming ??= this.#stage.prepare(stream);
+    };
     try {
+      // While the device thinks, there is time to put the video in its place. In a page that still
+      // loads, that waits for the answer: a video without a picture would keep the page loading.
+      await session.open(() => document.readyState === 'complete' && prepareStage());
+      prepareStage();
       const firstFrameAtMs = await session.stream(incoming.firstPicture);
       return { show: incoming.show, startedAtMs, firstFrameAtMs };
     } catch (failure) {
-      incoming.discard();
+      incoming?.discard();
       throw failure;
     }
   }

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -57,9 +57,11 @@ def agent_settings(port: int, **changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def page_url(address: str, port: int) -> str:
+def page_url(address: str, port: int, *, device_id: str | None = DEVICE_ID) -> str:
+    """Give where to sign in, and to watch a device at once unless it is None."""
     token = make_token(SECRET, USER_ID, 600)
-    return f"http://{address}:{port}/#token={token}&device={DEVICE_ID}"
+    wish = "" if device_id is None else f"&device={device_id}"
+    return f"http://{address}:{port}/#token={token}{wish}"
 
 
 @asynccontextmanager
@@ -87,20 +89,28 @@ async def agent(port: int, **changes: Any) -> AsyncIterator[Agent]:
 
 
 class Programs:
-    """Relay and agent as programs of their own, which can be killed as by a power cut."""
+    """Relay and agent as programs of their own, which can be killed as by a power cut.
 
-    def __init__(self, folder: Path) -> None:
+    The user may also watch the devices in `others`, of which nobody is there by itself.
+    """
+
+    def __init__(
+        self, folder: Path, *, size_px: tuple[int, int] = (640, 360), others: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
+        self._size_px = size_px
+        self._device_ids = (DEVICE_ID, *others)
         self._relay: asyncio.subprocess.Process | None = None
         self._agent: asyncio.subprocess.Process | None = None
         self.port = free_port()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Hold both; the relay knows one device and one user who may watch it."""
+        """Hold both; the relay knows the devices, and one user who may watch them."""
         async with open_store(database_url(self._folder).get_secret_value()) as store:
-            await store.add_device(DEVICE_ID)
-            await store.grant(USER_ID, DEVICE_ID)
+            for device_id in self._device_ids:
+                await store.add_device(device_id)
+                await store.grant(USER_ID, device_id)
         try:
             await self.start_relay()
             await self.start_agent()
@@ -130,14 +140,15 @@ class Programs:
         )
 
     async def start_agent(self) -> None:
+        width_px, height_px = self._size_px
         self._agent = await self._start(
             "camagent",
             CAMAGENT_DEVICE_ID=DEVICE_ID,
             CAMAGENT_SERVER_URL=f"ws://127.0.0.1:{self.port}",
             CAMAGENT_LONGEST_RETRY_DELAY_S="0.5",
             CAMAGENT_VIDEO__SOURCE="synthetic",
-            CAMAGENT_VIDEO__WIDTH_PX="640",
-            CAMAGENT_VIDEO__HEIGHT_PX="360",
+            CAMAGENT_VIDEO__WIDTH_PX=str(width_px),
+            CAMAGENT_VIDEO__HEIGHT_PX=str(height_px),
         )
 
     async def _start(self, module: str, *words: str, **settings: str) -> asyncio.subprocess.Process:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from camagent.media.frame import EncodedFrame
-from camagent.media.hub import JOIN_INTERVAL_S, REPAIR_INTERVAL_S, VideoHub
+from camagent.media.hub import FRESH_US, JOIN_INTERVAL_S, REPAIR_INTERVAL_S, VideoHub
 
 
 class SkippingSelector(selectors.DefaultSelector):
@@ -155,6 +155,79 @@ def test_a_repair_that_comes_with_a_join_is_the_joins() -> None:
         with hub.subscribed(Viewer()):
             hub.request_keyframe()
             await asyncio.sleep(10)
+        assert encoder.forced_at_s == [0.0]
+
+    run(test())
+
+
+def test_who_joins_just_after_a_keyframe_starts_with_it() -> None:
+    """The frames since then come at once, in order, and no other keyframe is asked for."""
+
+    async def test() -> None:
+        encoder = Encoder()
+        hub = VideoHub(encoder.force_keyframe)
+        frames = [frame(0), frame(1, is_keyframe=True), frame(2), frame(3)]
+        for one in frames:
+            hub.publish(one)
+        joiner = Viewer()
+        with hub.subscribed(joiner):
+            assert joiner.frames == frames[1:]
+            hub.publish(frame(4))
+            await asyncio.sleep(10)
+        assert len(joiner.frames) == 4
+        assert encoder.forced_at_s == []
+
+    run(test())
+
+
+def test_what_came_too_long_ago_is_no_start() -> None:
+    """Nobody starts with a burst that takes a slow way long: a new keyframe is asked for."""
+
+    async def test() -> None:
+        encoder = Encoder()
+        hub = VideoHub(encoder.force_keyframe)
+        hub.publish(frame(0, is_keyframe=True))
+        for number in range(1, FRESH_US // 33_333 + 2):
+            hub.publish(frame(number))
+        joiner = Viewer()
+        with hub.subscribed(joiner):
+            assert joiner.frames == []
+            await asyncio.sleep(10)
+        assert encoder.forced_at_s == [0.0]
+
+    run(test())
+
+
+def test_who_has_seen_the_past_gets_what_comes() -> None:
+    """A viewer that changes over to this stream is not shown once more what was."""
+
+    async def test() -> None:
+        encoder = Encoder()
+        hub = VideoHub(encoder.force_keyframe)
+        hub.publish(frame(0, is_keyframe=True))
+        joiner = Viewer()
+        with hub.subscribed(joiner, looks_back=False):
+            assert joiner.frames == []
+            await asyncio.sleep(10)
+        assert encoder.forced_at_s == [0.0]
+
+    run(test())
+
+
+def test_who_is_expected_costs_no_second_keyframe() -> None:
+    """It is made ahead, and serves also who joins while it is being made."""
+
+    async def test() -> None:
+        encoder = Encoder()
+        hub = VideoHub(encoder.force_keyframe)
+        hub.expect()
+        await asyncio.sleep(JOIN_INTERVAL_S / 4)
+        joiner = Viewer()
+        with hub.subscribed(joiner):
+            await asyncio.sleep(JOIN_INTERVAL_S / 4)
+            hub.publish(frame(0, is_keyframe=True))
+            await asyncio.sleep(10)
+        assert len(joiner.frames) == 1
         assert encoder.forced_at_s == [0.0]
 
     run(test())

@@ -83,7 +83,7 @@ async def test_lost_packets_are_sent_again(
     assert one.tally.packets_resent >= stats["retransmittedPacketsReceived"] > 0
     assert stats["framesDropped"] == 0
     assert one.tally.keyframes_asked == 0
-    assert reel.hub.keyframes_forced == 1, "that of the join"
+    assert reel.hub.keyframes_forced <= 1, "that of the join"
     repairs_lost = one.tally.packets_resent - stats["retransmittedPacketsReceived"]
     # Chromium asks again after 100 ms: only what is lost three times is missed.
     if repairs_lost < 2 and not reel.was_late:

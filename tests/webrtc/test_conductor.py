@@ -390,3 +390,27 @@ async def test_an_empty_house_begins_anew(house: House) -> None:
         house.goes_on(10)
     with house.viewer(takes_bps=10_000_000):
         assert house.main.rates[-1] == RungRate(800_000, 30)
+
+
+async def test_who_is_expected_finds_a_keyframe_at_the_start_rate(house: House) -> None:
+    """It is asked for before the viewer is there, after the rate it begins with; once in all."""
+    with house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+    before = house.main.keyframes_forced
+
+    house.conductor.expect()
+
+    assert house.main.rates[-1] == RungRate(800_000, 30)
+    await until(lambda: house.main.keyframes_forced == before + 1)
+    house.main.hub.publish(EncodedFrame(b"", 0, is_keyframe=True))
+    with house.viewer(takes_bps=10_000_000) as one:
+        assert one.sender.tally.frames == 1
+
+
+async def test_who_is_expected_changes_nothing_for_others(house: House) -> None:
+    """Their rate stays."""
+    with house.viewer(takes_bps=10_000_000):
+        house.goes_on(10)
+        rates = list(house.main.rates)
+        house.conductor.expect()
+        assert house.main.rates == rates

@@ -1,6 +1,7 @@
 """What trickling adds to aioice's checks and servers, with nobody at the other end."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from camagent.webrtc.interfaces import InterfaceFilter
 from tests.support import until
 
 VIEWER = ("192.0.2.7", 5000)
+A_FEW = 10
 
 
 def candidate(address: str) -> Candidate:
@@ -62,6 +64,78 @@ async def test_a_check_is_answered_by_ours_at_once() -> None:
     assert pair.task is not None
     pair.task.cancel()
     await asyncio.wait({pair.task})
+
+
+async def rounds_until(claim: Callable[[], bool]) -> int:
+    """Count the rounds of the loop until `claim` holds, in which no time is waited."""
+    rounds = 0
+    while not claim():
+        rounds += 1
+        assert rounds < A_FEW, "it takes a timer"
+        await asyncio.sleep(0)
+    return rounds
+
+
+async def test_connecting_waits_for_no_timer() -> None:
+    """It begins with the first thing to check, and ends with the way that is found."""
+    connection = new_connection()
+    protocol = Listening(connection)
+    connection._protocols.append(protocol)
+    connection._local_candidates_end = True
+    connecting = asyncio.ensure_future(connection.connect())
+    await asyncio.sleep(0.01)
+    assert protocol.sent == []
+
+    await connection.add_remote_candidate(candidate(VIEWER[0]))
+    await rounds_until(lambda: len(protocol.sent) == 1)
+    (pair,) = connection._check_list
+    pair.state, pair.nominated = CandidatePair.State.SUCCEEDED, True
+    check = pair.task
+    connection.check_complete(pair)
+    await rounds_until(connecting.done)
+
+    connecting.result()
+    assert check is not None
+    check.cancel()
+    await asyncio.wait({check})
+    connection._protocols.clear()
+    await connection.close()
+
+
+async def test_the_viewer_s_check_is_something_to_check() -> None:
+    """A viewer whose candidates are names that nobody knows is found by its own check."""
+    connection = new_connection()
+    protocol = Listening(connection)
+    connection._protocols.append(protocol)
+    connection._local_candidates_end = True
+    connecting = asyncio.ensure_future(connection.connect())
+    await asyncio.sleep(0)
+    theirs = Message(
+        Method.BINDING,
+        Class.REQUEST,
+        attributes={"PRIORITY": 1, "USERNAME": f"{connection.local_username}:them"},
+    )
+    theirs.add_message_integrity(connection.local_password.encode())
+
+    connection.request_received(parse_message(bytes(theirs)), VIEWER, protocol)
+    # Their answer, and our own check.
+    await rounds_until(lambda: len(protocol.sent) == 2)
+
+    connection._protocols.clear()
+    await connection.close()
+    with pytest.raises(ConnectionError):
+        await connecting
+
+
+async def test_closing_ends_a_connection_that_has_nothing_to_check() -> None:
+    """Nobody waits for what does not come any more."""
+    connection = new_connection()
+    connection._local_candidates_end = True
+    connecting = asyncio.ensure_future(connection.connect())
+    await asyncio.sleep(0)
+    await connection.close()
+    with pytest.raises(ConnectionError):
+        await connecting
 
 
 class Nonsense(asyncio.DatagramProtocol):

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
             "_check_list",
             "_check_list_done",
             "_closing",
+            "_early_checks",
             "_early_checks_done",
             "_local_candidates",
             "_local_candidates_end",
@@ -41,6 +43,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         "_check_list": [],
         "_check_list_done": False,
         "_closing": False,
+        "_early_checks": deque(),
         "_early_checks_done": False,
         "_local_candidates": [],
         "_local_candidates_end": False,
@@ -57,6 +60,10 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection._remote_candidates_expected, ["self"]),
         (Connection._pair_remote_candidate, ["self", "remote_candidate"]),
         (Connection._check_list_maybe_fail, ["self"]),
+        (Connection._check_periodic, ["self"]),
+        (Connection.add_remote_candidate, ["self", "remote_candidate"]),
+        (Connection.connect, ["self"]),
+        (Connection.request_received, ["self", "message", "addr", "protocol"]),
         (Connection.sort_check_list, ["self"]),
         (Connection.gather_candidates, ["self"]),
         (Connection.close, ["self"]),
@@ -96,7 +103,11 @@ async def test_connecting_goes_by_the_names_that_we_override() -> None:
     assert connection._check_list_done
     for part in (Connection._check_periodic, Connection._check_list_maybe_fail):
         assert "self._remote_candidates_expected()" in inspect.getsource(part)
-    assert "self._local_candidates_end" in inspect.getsource(Connection.connect)
+    connect = inspect.getsource(Connection.connect)
+    assert "self._local_candidates_end" in connect
+    # A check list that goes on without `connect` is waited for.
+    assert "if not self._check_periodic():" in connect
+    assert "await self._check_list_state.get()" in connect
 
 
 async def test_a_late_protocol_is_paired() -> None:

@@ -87,6 +87,15 @@ async def test_it_moves_at_a_keyframe(rig: Rig) -> None:
     assert rig.taken == "MmmmLl" + "llMm"
 
 
+async def test_moving_shows_nothing_twice(rig: Rig) -> None:
+    """A keyframe that the other rung has just had is passed over: the next one is waited for."""
+    with seated(rig):
+        rig.frames("MLl")
+        rig.seat.move(Place.LOW)
+        rig.frames("lmL")
+    assert rig.taken == "MmL"
+
+
 async def test_who_changes_its_mind_stays(rig: Rig) -> None:
     """A move that is taken back before the keyframe leaves no trace."""
     with seated(rig):

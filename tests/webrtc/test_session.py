@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -38,7 +38,9 @@ from tests.webrtc.viewers import (
 )
 
 
-def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
+def new_session(
+    capture: Any, outbox: Outbox, expect_frames: Callable[[], None] = lambda: None, **limits: Any
+) -> Session:
     return Session(
         "s",
         ice_servers=(),
@@ -47,6 +49,7 @@ def new_session(capture: Any, outbox: Outbox, **limits: Any) -> Session:
         camera=capture,
         sender=VideoSender(Packing()),
         serve_frames=conductor_of(capture).served,
+        expect_frames=expect_frames,
         send=outbox.send,
     )
 
@@ -214,6 +217,34 @@ async def test_without_a_connection_the_session_ends() -> None:
 
     assert isinstance(error, ConnectFailed)
     assert "ice did not finish" in str(error)
+
+
+async def test_frames_are_expected_once_a_way_is_found() -> None:
+    """A keyframe is asked for while DTLS shakes hands: after the answer, before media may flow."""
+    outbox, states = Outbox(), []
+    async with camera() as capture, viewer() as one:
+        session = new_session(capture, outbox, lambda: states.append(session.state))
+        running = asyncio.ensure_future(outcome(session))
+        session.take_offer(await one.offer())
+        await outbox.answer()
+        assert states == []
+        await one.accept(await outbox.answer())
+        await one.picture()
+        session.end("the test is over")
+        await running
+    assert states == [SessionState.ICE_GATHERING]
+
+
+async def test_nobody_is_expected_whom_ice_does_not_find() -> None:
+    """What connects to nothing costs the other viewers no keyframe."""
+    expected: list[None] = []
+    async with camera() as capture, viewer() as one:
+        session = new_session(
+            capture, Outbox(), lambda: expected.append(None), connect_deadline_s=0.2
+        )
+        session.take_offer(without_candidates(await one.offer()))
+        await outcome(session)
+    assert expected == []
 
 
 async def test_a_viewer_that_closes_is_lost() -> None:
