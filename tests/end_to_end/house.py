@@ -215,7 +215,7 @@ class Watching:
 
     async def notice(self) -> str:
         """Read what is said above the picture, be it instead of it or beside it."""
-        said = self.page.locator("#notice, #status-title")
+        said = self.page.locator("[data-part=notice], [data-part=status-title]")
         return "".join(await said.all_text_contents())
 
     async def text(self) -> str:
