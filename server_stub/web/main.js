@@ -21,7 +21,7 @@ const page = new Page({
   end,
   toggleFullscreen,
   togglePictureInPicture,
-  snapshot,
+  snapshot: () => wall.isSideBySide || snapshot(),
   toggleOverlays,
   setKeys: (isOn) => {
     keyboard.isOn = isOn;
@@ -236,7 +236,7 @@ function toggleFullscreen() {
 }
 
 function fullscreenFrame({ tile }) {
-  return wall.deviceIds.length > 1 && wall.large === null ? page.wall : tile.frame;
+  return wall.isSideBySide ? page.wall : tile.frame;
 }
 
 function togglePictureInPicture() {
@@ -260,12 +260,14 @@ function toggleOverlays() {
 function renderActions() {
   const { leading } = wall;
   const canEnterVideo = leading !== null && 'webkitEnterFullscreen' in leading.tile.stage.video;
+  // Side by side, keys are for the picture with the focus; a button could not say which it means.
+  const canPick = !wall.isSideBySide;
   page.renderActions({
     canFullscreen: document.fullscreenEnabled || canEnterVideo,
     isFullscreen: document.fullscreenElement !== null,
-    canPictureInPicture: document.pictureInPictureEnabled === true,
+    canPictureInPicture: canPick && document.pictureInPictureEnabled === true,
     isInPicture: Boolean(document.pictureInPictureElement),
-    canSave: (leading?.tile.stage.picture ?? null) !== null,
+    canSave: canPick && (leading?.tile.stage.picture ?? null) !== null,
   });
 }
 

@@ -47,6 +47,11 @@ export class Wall {
     return entries.find(({ tile }) => tile.element.contains(document.activeElement)) ?? entries[0] ?? null;
   }
 
+  /** True while several pictures are seen, and none is the large one. */
+  get isSideBySide() {
+    return this.#entries.size > 1 && this.#large === null;
+  }
+
   /** What the leading watch tells, as in NOTHING. */
   get view() {
     return this.leading?.watch.view ?? this.#lastView;

@@ -57,8 +57,8 @@ def agent_settings(port: int, **changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def page_url(address: str, port: int) -> str:
-    token = make_token(SECRET, USER_ID, 600)
+def page_url(address: str, port: int, *, valid_for_s: float = 600) -> str:
+    token = make_token(SECRET, USER_ID, valid_for_s)
     return f"http://{address}:{port}/#token={token}&device={DEVICE_ID}"
 
 
@@ -87,10 +87,14 @@ async def agent(port: int, **changes: Any) -> AsyncIterator[Agent]:
 
 
 class Programs:
-    """Relay and agent as programs of their own, which can be killed as by a power cut."""
+    """Relay and agent as programs of their own, which can be killed as by a power cut.
 
-    def __init__(self, folder: Path) -> None:
+    `camera` is what the agent's environment has of its own.
+    """
+
+    def __init__(self, folder: Path, **camera: str) -> None:
         self._folder = folder
+        self._camera = camera
         self._relay: asyncio.subprocess.Process | None = None
         self._agent: asyncio.subprocess.Process | None = None
         self.port = free_port()
@@ -108,6 +112,11 @@ class Programs:
         finally:
             await self.kill_agent()
             await self.kill_relay()
+
+    @property
+    def agent_pid(self) -> int:
+        assert self._agent is not None, "it runs"
+        return self._agent.pid
 
     async def kill_relay(self) -> None:
         await _kill(self._relay)
@@ -136,8 +145,8 @@ class Programs:
             CAMAGENT_SERVER_URL=f"ws://127.0.0.1:{self.port}",
             CAMAGENT_LONGEST_RETRY_DELAY_S="0.5",
             CAMAGENT_VIDEO__SOURCE="synthetic",
-            CAMAGENT_VIDEO__WIDTH_PX="640",
-            CAMAGENT_VIDEO__HEIGHT_PX="360",
+            **{"CAMAGENT_VIDEO__WIDTH_PX": "640", "CAMAGENT_VIDEO__HEIGHT_PX": "360"}
+            | self._camera,
         )
 
     async def _start(self, module: str, *words: str, **settings: str) -> asyncio.subprocess.Process:

@@ -351,7 +351,9 @@ async def test_what_the_camera_found_is_told_in_short_and_in_full(
     await expect_state(page, state="retrying", failure="not_connected")
     title = page.locator("[data-part=status-title]")
     await expect(title).to_have_text("The connection to the camera did not come about.")
-    await expect(page.locator("[data-part=status-advice]")).to_have_text(f"The camera says: {check}")
+    await expect(page.locator("[data-part=status-advice]")).to_have_text(
+        f"The camera says: {check}"
+    )
     full = page.get_by_text(found)
     await expect(full).to_be_hidden()
     await page.get_by_text("Details").click()
@@ -397,7 +399,9 @@ async def test_an_answer_that_is_none_is_explained(
     session_id = (await device.receive("signal_offer"))["session_id"]
     await send_answer(device, session_id, ["v=0", "nonsense"])
     await expect_state(page, failure="bad_answer")
-    await expect(page.locator("[data-part=status-title]")).to_contain_text("This browser cannot use")
+    await expect(page.locator("[data-part=status-title]")).to_contain_text(
+        "This browser cannot use"
+    )
 
 
 @pytest.mark.parametrize(
@@ -490,7 +494,9 @@ async def test_it_comes_back_after_the_relay(
         page = await page_for(port, device=DEVICE_ID)
         await expect_state(page, watch_state="offer_sent")
     await expect_state(page, state="retrying", link="waiting")
-    await expect(page.locator("[data-part=status-title]")).to_have_text("The server cannot be reached.")
+    await expect(page.locator("[data-part=status-title]")).to_have_text(
+        "The server cannot be reached."
+    )
 
     async with running(relay_settings(tmp_path, port=port)):
         await page.get_by_role("button", name="Try again").click()
