@@ -63,6 +63,8 @@ export class Watch {
   /** What took the picture away, and since when it stands; null while nothing did. */
   #trouble = null;
   #stoodAtMs = null;
+  /** For how long no picture had come before that was too long. */
+  #frozenMs = 0;
   #newsTimer;
 
   /** `endings` are shared by all that use `link`; `onChange` is called after every change of `view`. */
@@ -209,7 +211,7 @@ export class Watch {
       getStats: () => session.getStats(),
       patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
-      onFrozen: () => session.fail(this.#isInDoubt ? this.#doubt.code : 'frozen'),
+      onFrozen: () => this.#frozen(session),
     });
     session.closed.then(() => {
       meter.stop();
@@ -239,6 +241,11 @@ export class Watch {
     if (this.#view.picture === 'still') this.#trouble.stoodAtMs ??= this.#stoodAtMs;
   }
 
+  #frozen(session) {
+    this.#frozenMs = this.#patienceMs(session);
+    session.fail(this.#isInDoubt ? this.#doubt.code : 'frozen');
+  }
+
   #patienceMs(session) {
     if (session.isDetached) return DETACHED_MS;
     return this.#isInDoubt ? DOUBTING_MS : PATIENCE_MS;
@@ -251,7 +258,8 @@ export class Watch {
   /** The picture that is shown has no session any more; its last frame stays to be seen. */
   #stands() {
     this.#shown = null;
-    this.#stoodAtMs = Date.now();
+    this.#stoodAtMs = Date.now() - this.#frozenMs;
+    this.#frozenMs = 0;
     if (this.#trouble !== null) this.#trouble.stoodAtMs ??= this.#stoodAtMs;
     this.#stage.keepLastPicture();
     this.#set({ picture: 'still', figures: null, isInterrupted: false });

@@ -1,51 +1,31 @@
 """What the viewer page does that needs no camera: signing in, choosing, and every way to fail."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from playwright.async_api import Locator, Page, expect
 
 import server_stub
 from server_stub.app import running
 from server_stub.relay import Relay
-from tests.end_to_end.conftest import OpenDevice, OpenPage, ScriptedDevice, good_token
+from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
 from tests.end_to_end.house import DEVICE_ID, USER_ID, relay, relay_settings
-from tests.support import DEADLINE_S
+from tests.end_to_end.played import (
+    answer_to,
+    button_of,
+    expect_state,
+    grant,
+    is_candidate,
+    send_answer,
+)
 
 WEB = Path(server_stub.__file__).parent / "web"
 PHONE = {"width": 360, "height": 740}
 STAGE_DEADLINE_MS = 15_000
 PATH_DEADLINE_MS = 17_000
 POLL_MS = 5_000
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Relay]:
-    """Hold a relay with one device and one user who may watch it."""
-    async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:
-        yield one
-
-
-async def expect_state(page: Page, **claims: str) -> None:
-    """Wait until the body's data attributes are as claimed."""
-    for name, value in claims.items():
-        attribute = f"data-{name.replace('_', '-')}"
-        await expect(page.locator("body")).to_have_attribute(attribute, value)
-
-
-def button_of(page: Page, device_id: str) -> Locator:
-    return page.locator("button.device").filter(has=page.get_by_text(device_id, exact=True))
-
-
-async def grant(server: Relay, *device_ids: str) -> None:
-    for device_id in device_ids:
-        await server.store.add_device(device_id)
-        await server.store.grant(USER_ID, device_id)
 
 
 async def width_overflow_px(page: Page) -> int:
@@ -604,29 +584,6 @@ async def test_texts_stand_out_from_their_background(
     pairs += [("on-accent", "accent")]
     for text, under in pairs:
         assert contrast(colours[text], colours[under]) >= 4.5, f"{text} on {under}"
-
-
-# A device with a picture, by the plainest means
-
-
-async def answer_to(offer: dict[str, Any], stack: AsyncExitStack) -> str:
-    """Answer an offer with a test picture; gives the SDP, the candidates in it."""
-    connection = RTCPeerConnection()
-    stack.push_async_callback(connection.close)
-    connection.addTrack(VideoStreamTrack())
-    sdp = offer["sdp"]
-    await connection.setRemoteDescription(RTCSessionDescription(sdp["sdp"], sdp["type"]))
-    await connection.setLocalDescription(await connection.createAnswer())
-    return connection.localDescription.sdp
-
-
-async def send_answer(device: ScriptedDevice, session_id: str, lines: Sequence[str]) -> None:
-    answer = {"type": "answer", "sdp": "".join(f"{line}\r\n" for line in lines)}
-    await device.say("signal_answer", session_id=session_id, sdp=answer)
-
-
-def is_candidate(line: str) -> bool:
-    return line.startswith(("a=candidate:", "a=end-of-candidates"))
 
 
 async def tab_to(page: Page, target: Locator) -> None:
