@@ -265,7 +265,7 @@ async def test_a_small_picture_is_a_low_rung(
         await person.page.get_by_role("button", name=f"Enlarge {DEVICE_ID}").click()
         await eventually(lambda: _is_wide(person.page, DEVICE_ID, 640))
         assert await _is_wide(person.page, "attic", 320)
-        await person.page.keyboard.press("2")
+        await person.page.keyboard.press("1")
         await eventually(lambda: _is_wide(person.page, "attic", 640))
         await eventually(lambda: _is_wide(person.page, DEVICE_ID, 320))
         assert sockets == []
