@@ -21,6 +21,7 @@ SHELL = [
     *(SYSTEMD / name for name in ("build-deb", "make-template", "camagent-relay")),
     *(SYSTEMD / "debian" / name for name in ("preinst", "postinst", "prerm", "postrm")),
     ROOT / "tests/install-packages",
+    ROOT / "tests/fetch-axe",
     ROOT / ".ci/run",
 ]
 Program = Callable[[str, str], str]

@@ -126,7 +126,7 @@ class Conductor:
         for viewer in viewers:
             self._seat(viewer)
             self._request_owed_keyframe(viewer)
-            viewer.note()
+            viewer.note(self._why(viewer))
         rates = self._plan.rates([viewer.watcher for viewer in viewers])
         self._encode(Place.MAIN, rates.main_bps)
         self._encode(Place.LOW, rates.low_bps)
@@ -170,10 +170,13 @@ class Conductor:
             viewer.watcher.place = Place.MAIN
         place = viewer.watcher.place
         if place is not viewer.seat.place:
-            log.info(
-                "viewer.moved", rung=place.value, bps=viewer.rate.target_bps, why=viewer.rate.why
-            )
+            bps, why = viewer.rate.target_bps, self._why(viewer)
+            log.info("viewer.moved", rung=place.value, bps=bps, why=why)
             viewer.seat.move(place, lets_go=viewer.rate.is_flooded)
+
+    def _why(self, viewer: "_Viewer") -> str:
+        is_wish = viewer.watcher.place is Place.LOW and self._plan.wants_little(viewer.watcher)
+        return "the viewer's wish" if is_wish else viewer.rate.why
 
     def _encode(self, place: Place, bitrate_bps: int | None) -> None:
         rung, size = self._rungs[place]
@@ -200,7 +203,8 @@ class Conductor:
         else:
             watchers = [one.watcher for one in viewers]
             needed_bps = self._plan.needed_for_main(viewer.watcher, watchers)
-            wanted_bps = viewer.probing.wanted_bps(BACK * needed_bps)
+            if math.isfinite(needed_bps):
+                wanted_bps = viewer.probing.wanted_bps(BACK * needed_bps)
         padding_bps = max(0, wanted_bps - self._set.get(Place.LOW, 0))
         size = self._rungs[Place.LOW][1]
         frames_per_s = size.frame_rate(self._set.get(Place.LOW, 0)) if size else 1
@@ -224,7 +228,7 @@ class _Viewer:
         self.seat = seat
         self.rate = rate
         self.sender = sender
-        self.watcher = Watcher(rate.target_bps)
+        self.watcher = Watcher(rate.target_bps, sender.ceiling_bps or math.inf)
         self.probing = Probing(rate, now_s=now_s)
         self.allowance = KeyframeAllowance(now_s=now_s)
         self.owed_after_keyframes: int | None = None
@@ -240,8 +244,8 @@ class _Viewer:
         self.rate.sending_bps = round(8 * (sent_bytes - self._measured_bytes) / took_s)
         self._measured_at_s, self._measured_bytes = now_s, sent_bytes
 
-    def note(self) -> None:
+    def note(self, why: str) -> None:
         """Write down where the viewer is, for who asks."""
         tally = self.sender.tally
         tally.rung, tally.rate_bps = self.seat.place.value, self.rate.target_bps
-        tally.rate_why = self.rate.why
+        tally.rate_why = why

@@ -1,12 +1,14 @@
 """Who watches which rung, and at what rate each is encoded. Pure.
 
 The main rung serves the viewers whose ways are about as good as each other's, at the rate of the
-least of them. Who would hold the others back, or cannot carry the main rung's size at all, goes to
-the low one together with its like; who cannot carry that either gets its keyframes only. Going down
+least of them. Who would hold the others back, or cannot carry the main rung's size at all, or wants
+little, goes to the low one together with its like; who cannot carry that either gets its keyframes
+only. Where there is no low rung, nobody is held back by who wants little. Going down
 is quick, for it helps at once; going up takes proof and time, for each change costs a keyframe.
 """
 
 import enum
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,6 +66,7 @@ class Watcher:
 
     Attributes:
         target_bps: what its way takes.
+        ceiling_bps: the most that it wants, whatever its way takes.
         place: what it gets.
         moved_at_s: since when.
         inclined_since_s: since when it would rather be elsewhere; None if it would not.
@@ -71,6 +74,7 @@ class Watcher:
     """
 
     target_bps: int
+    ceiling_bps: float = math.inf
     place: Place = Place.MAIN
     moved_at_s: float = float("-inf")
     inclined_since_s: float | None = None
@@ -111,7 +115,7 @@ class Plan:
                 watcher.place, watcher.moved_at_s, watcher.inclined_since_s = wish, now_s, None
 
     def rates(self, watchers: Sequence[Watcher]) -> Rates:
-        """Give each rung the rate of the least of those who watch it."""
+        """Give each rung the rate of the least of those who watch it, and no more than any wants."""
         mains = [one for one in watchers if one.place is Place.MAIN]
         # Who is about to leave it holds nobody back meanwhile.
         staying = [one for one in mains if one.inclined_since_s is None] or mains
@@ -120,9 +124,16 @@ class Plan:
         low_bps = None
         if self._low is not None and any(one.place is not Place.MAIN for one in watchers):
             least = min(low, default=self.needed_for_low)
-            low_bps = max(self.needed_for_low, min(self._low.ceiling_bps, least))
-        main_bps = max(self._floor_bps, min([*main, self._main.ceiling_bps])) if main else None
-        return Rates(main_bps, low_bps)
+            bound_bps = min(self._low.ceiling_bps, _wanted(watchers, Place.LOW))
+            low_bps = max(self.needed_for_low, round(min(bound_bps, least)))
+        if not main:
+            return Rates(None, low_bps)
+        bound_bps = min(self._main.ceiling_bps, _wanted(watchers, Place.MAIN))
+        return Rates(max(self._floor_bps, round(min(*main, bound_bps))), low_bps)
+
+    def wants_little(self, watcher: Watcher) -> bool:
+        """True if the main rung is more than it asks for."""
+        return watcher.ceiling_bps < _OUTLIER * self._main.ceiling_bps
 
     @property
     def needed_for_low(self) -> int:
@@ -130,7 +141,12 @@ class Plan:
         return 0 if self._low is None else max(self._floor_bps, self._low.least_bps)
 
     def needed_for_main(self, watcher: Watcher, watchers: Sequence[Watcher]) -> float:
-        """Say what a viewer's way has to take so that it may share the main rung."""
+        """Say what a viewer's way has to take so that it may share the main rung.
+
+        No way is good enough for who wants little.
+        """
+        if self.wants_little(watcher):
+            return math.inf
         others = [
             one.target_bps for one in watchers if one.place is Place.MAIN and one is not watcher
         ]
@@ -153,6 +169,12 @@ class Plan:
             return _STILLS_AFTER_S
         is_down = watcher.place is Place.MAIN
         if is_down:
-            is_urgent = watcher.is_flooded or watcher.target_bps < self._main.least_bps
+            is_too_little = watcher.target_bps < self._main.least_bps
+            is_urgent = watcher.is_flooded or is_too_little or self.wants_little(watcher)
             return 0.0 if is_urgent else _OUTLIER_FOR_S
         return max(_BACK_AFTER_S, _STAY_S - (now_s - watcher.moved_at_s))
+
+
+def _wanted(watchers: Sequence[Watcher], place: Place) -> float:
+    """Give the most that anybody there wants."""
+    return max((one.ceiling_bps for one in watchers if one.place is place), default=math.inf)

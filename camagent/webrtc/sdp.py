@@ -21,6 +21,7 @@ _EXTENSION = re.compile(
     r"a=extmap:(?P<id>[1-9]|1[0-4])(?:/(?:recvonly|sendrecv))? (?P<uri>\S+)(?: .*)?"
 )
 _H264 = re.compile(r"^a=rtpmap:\d+ H264/90000$", re.IGNORECASE)
+_BANDWIDTH = re.compile(r"b=(?P<kind>AS|TIAS):(?P<value>\d{1,10})")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class Section:
     def has_h264(self) -> bool:
         """True if any H.264 is offered, whatever its profile."""
         return any(_H264.match(line) for line in self.lines)
+
+    @property
+    def ceiling_bps(self) -> int | None:
+        """The most that the viewer wants to receive, in bits per second; None if it does not say.
+
+        b=TIAS (RFC 3890) counts media alone; b=AS (RFC 8866, section 5.8) kilobits with headers
+        and all, of which RFC 8829 (section 5.10) says what is left. One of zero asks for nothing.
+        """
+        lines = (_BANDWIDTH.fullmatch(line) for line in self.lines)
+        told = {found["kind"]: int(found["value"]) for found in lines if found is not None}
+        if "TIAS" in told:
+            return told["TIAS"] or None
+        if told.get("AS"):
+            return max(1, round(told["AS"] * 950) - 16_000)
+        return None
 
     def starting_with(self, prefixes: str | tuple[str, ...]) -> tuple[str, ...]:
         """Pick the lines that start with one of `prefixes`."""

@@ -61,6 +61,7 @@ class VideoSender:
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
         self.padding_per_frame_bytes = 0
+        self.ceiling_bps: int | None = None
         self._packing = packing
         self._followers = Followers()
         self._newest_pts_us = -1

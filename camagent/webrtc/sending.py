@@ -68,6 +68,8 @@ class Sender(Protocol):
     first_frame_sent: asyncio.Event
     padding_per_frame_bytes: int
     """How much of each frame to send once more, and again, to learn whether the way takes it."""
+    ceiling_bps: int | None
+    """The most that its viewer wants, if it has said so."""
 
     def follow(self, followers: Followers) -> None:
         """Tell `followers` from now on, and nobody else."""

@@ -182,6 +182,7 @@ class Session:
 
     async def _negotiate(self, peer: Peer, text: str) -> None:
         offer = read_offer(text)
+        self.sender.ceiling_bps = offer.video.ceiling_bps
         answer = await peer.answer(offer)
         payload = SignalAnswer.Payload(session_id=self.session_id, sdp=Answer(sdp=answer))
         self._send(SignalAnswer(payload=payload))

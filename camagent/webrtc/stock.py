@@ -33,6 +33,7 @@ class StockSender:
     def __init__(self) -> None:
         # Never sent: aiortc sends again what was asked for, and nothing else.
         self.padding_per_frame_bytes = 0
+        self.ceiling_bps: int | None = None
         self.tally = Tally()
         self.first_frame_sent = asyncio.Event()
         self._followers = Followers()

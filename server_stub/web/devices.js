@@ -1,6 +1,10 @@
 /** The devices that this viewer may watch, asked for again and again while somebody looks. */
 
+import { Backoff } from './backoff.js';
+
 const INTERVAL_MS = 5000;
+/** As long as there is no answer, ask less and less often. */
+const LONGEST_INTERVAL_MS = 60_000;
 const DEADLINE_MS = 10_000;
 const REFUSALS = new Set([401, 403]);
 
@@ -8,6 +12,8 @@ export class Devices {
   #token;
   #onChange;
   #onRefused;
+  #backoff = new Backoff({ firstMs: INTERVAL_MS, longestMs: LONGEST_INTERVAL_MS, jitter: 0.2 });
+  #isStarted = false;
   #timer = null;
   #asking = null;
 
@@ -25,19 +31,21 @@ export class Devices {
 
   start() {
     this.stop();
-    this.#timer = setInterval(() => document.hidden || this.refresh(), INTERVAL_MS);
+    this.#isStarted = true;
+    this.#backoff.reset();
     this.refresh();
   }
 
   stop() {
-    clearInterval(this.#timer);
-    this.#timer = null;
+    this.#isStarted = false;
+    clearTimeout(this.#timer);
     this.#asking?.abort();
     this.#asking = null;
   }
 
   /** Ask now; an older question that has no answer yet is given up. */
   async refresh() {
+    clearTimeout(this.#timer);
     this.#asking?.abort();
     const asking = new AbortController();
     this.#asking = asking;
@@ -48,7 +56,16 @@ export class Devices {
     this.#asking = null;
     this.hasFailed = list === null;
     if (list !== null) this.list = list;
+    this.#askLater();
     this.#onChange();
+  }
+
+  /** Somebody who comes back to the page asks at once, so that nobody need ask meanwhile. */
+  #askLater() {
+    if (!this.#isStarted) return;
+    if (!this.hasFailed) this.#backoff.reset();
+    const delayMs = this.hasFailed ? this.#backoff.next() : INTERVAL_MS;
+    this.#timer = setTimeout(() => (document.hidden ? this.#askLater() : this.refresh()), delayMs);
   }
 
   /** Give the list, or null if there is none to be had. */

@@ -19,8 +19,12 @@ const OF_THE_NETWORK = new Set([
   'network_changed',
   'no_reply',
   'path_lost',
+  'slept',
   'viewer_disconnected',
 ]);
+
+/** Here the next session comes at once, and there is nothing to tell. */
+const SILENT = new Set(['link_lost', 'resized']);
 
 /** Here somebody has to do something first; everything else may heal by itself. */
 const NEEDS_A_PERSON = new Set([
@@ -53,6 +57,15 @@ export class WatchFailure extends Error {
 
   get isOfTheNetwork() {
     return OF_THE_NETWORK.has(this.code);
+  }
+
+  /** True if what was is another now: there is nothing to wait for. */
+  get isAChange() {
+    return this.code === 'network_changed' || this.code === 'slept';
+  }
+
+  get isSilent() {
+    return SILENT.has(this.code);
   }
 
   get healsByItself() {

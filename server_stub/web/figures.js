@@ -2,9 +2,6 @@
 
 import { Plot } from './plot.js';
 
-const KEPT_AS = 'camagent.figures';
-const KEY = 'i';
-
 const RUNGS = { main: 'full picture', low: 'small picture', stills: 'stills only' };
 /** What the camera gives as reasons; another one is shown as it is. */
 const REASONS = {
@@ -40,12 +37,12 @@ const FIGURES = [
 ];
 
 /**
- * Fill `element` with the figures, shown and hidden by `button` and by the key I.
+ * Fill `element` with the figures.
  *
- * `show(figures)` takes what Statistics reads, or null when there is nothing to read; `stop()` takes
- * everything away again. Whether the figures are shown is remembered.
+ * `show(figures)` takes what Statistics reads, or null when there is nothing to read. What nobody
+ * sees is not drawn.
  */
-export function mountFigures(element, button) {
+export function mountFigures(element) {
   const list = document.createElement('dl');
   const values = new Map(FIGURES.map(([name, title]) => [name, addFigure(list, name, title)]));
   const plots = {
@@ -54,41 +51,14 @@ export function mountFigures(element, button) {
     latencyMs: new Plot({ name: 'Latency', write: milliseconds, leastTop: 100 }),
   };
   element.replaceChildren(list, ...Object.values(plots).map((plot) => plot.element));
-  let isWanted = recall();
-  let figures = null;
-
-  const render = () => {
-    element.hidden = !isWanted || figures === null;
-    button.setAttribute('aria-pressed', String(isWanted));
-    if (element.hidden) return;
-    for (const [name, , describe] of FIGURES) say(values.get(name), describe(figures) ?? '–');
-    for (const [name, plot] of Object.entries(plots)) plot.draw(figures.history[name]);
-  };
-  const toggle = () => {
-    isWanted = !isWanted;
-    remember(isWanted);
-    render();
-  };
-  const press = (event) => {
-    const { key, ctrlKey, altKey, metaKey, target } = event;
-    const isTyping = target instanceof Element && target.closest('input, textarea, select');
-    const isSeen = button.offsetParent !== null;
-    if (key === KEY && isSeen && !(ctrlKey || altKey || metaKey || isTyping)) toggle();
-  };
-  button.addEventListener('click', toggle);
-  document.addEventListener('keydown', press);
-  render();
+  let drawn = null;
   return {
-    show(latest) {
-      if (figures === latest) return;
-      figures = latest;
-      render();
-    },
-    stop() {
-      button.removeEventListener('click', toggle);
-      document.removeEventListener('keydown', press);
-      element.replaceChildren();
-      element.hidden = true;
+    show(figures) {
+      element.hidden = figures === null;
+      if (figures === drawn || element.offsetParent === null) return;
+      drawn = figures;
+      for (const [name, , describe] of FIGURES) say(values.get(name), describe(figures) ?? '–');
+      for (const [name, plot] of Object.entries(plots)) plot.draw(figures.history[name]);
     },
   };
 }
@@ -144,21 +114,4 @@ function addFigure(list, name, title) {
 
 function say(target, text) {
   if (target.textContent !== text) target.textContent = text;
-}
-
-/** A browser may forbid a page to keep anything. */
-function recall() {
-  try {
-    return localStorage.getItem(KEPT_AS) === 'shown';
-  } catch {
-    return false;
-  }
-}
-
-function remember(isWanted) {
-  try {
-    localStorage.setItem(KEPT_AS, isWanted ? 'shown' : 'hidden');
-  } catch {
-    // Then it is asked for each time.
-  }
 }

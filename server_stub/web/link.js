@@ -72,6 +72,11 @@ export class Link {
     return this.#state === LinkState.ACTIVE;
   }
 
+  /** How many listen: what the server says without naming a request may be meant for any of them. */
+  get listenerCount() {
+    return this.#listeners.size;
+  }
+
   /** Connect, and stay connected. */
   start() {
     if (this.#state === LinkState.STOPPED) this.#connect();

@@ -2,34 +2,67 @@
 
 import { Connections } from './connections.js';
 import { Devices } from './devices.js';
+import { Keyboard } from './keyboard.js';
 import { Link, LinkState, linkUrl } from './link.js';
-import { isOnline, watchNetwork } from './network.js';
+import { isOnline, watchNetwork, watchSleep } from './network.js';
 import { Page, View } from './page.js';
-import { Stage } from './stage.js';
-import { keepDevice, keepToken, readDevice, readToken, takeFragment } from './token.js';
-import { Watch } from './watch.js';
+import { Preference } from './preferences.js';
+import { saveSnapshot } from './snapshot.js';
+import { Stills } from './stills.js';
+import { keepDevices, keepToken, readDevices, readToken, takeFragment } from './token.js';
+import { Wall } from './wall.js';
 import { TOKEN_REFUSED } from './words.js';
 
-const page = new Page({ signIn, signOut, watch: choose, end, tryAgain, toggleFullscreen });
-const stage = new Stage(page.videos, page.lastPicture);
+const page = new Page({
+  signIn,
+  signOut,
+  watch: (deviceId) => choose([deviceId]),
+  watchSeveral,
+  pick,
+  end,
+  toggleFullscreen,
+  togglePictureInPicture,
+  snapshot: () => wall.isSideBySide || snapshot(),
+  toggleOverlays,
+  toggleFigures,
+  setKeys: (isOn) => {
+    keyboard.isOn = isOn;
+  },
+  count: () => wall.count(),
+});
+const keyboard = new Keyboard({
+  Escape: back,
+  f: () => view === View.WATCH && toggleFullscreen(),
+  p: () => view === View.WATCH && togglePictureInPicture(),
+  s: () => view === View.WATCH && snapshot(),
+  o: () => view === View.WATCH && toggleOverlays(),
+  i: () => view === View.WATCH && toggleFigures(),
+  r: () => view === View.WATCH && tryAgain(),
+  g: () => view === View.WATCH && enlarge(null),
+  '?': () => page.showHelp(),
+  digit: takeDigit,
+});
+const overlays = new Preference('overlays', { isOnAtFirst: true });
+const figures = new Preference('figures', { isOnAtFirst: false });
 const connections = new Connections();
+const stills = new Stills(() => render());
+const picked = new Set();
 
 let view = View.SIGN_IN;
 let problem = null;
 /** True until the first list of devices, or the viewer, has decided what to watch. */
 let isUndecided = true;
-/** Whether the watched device was online when the list came last. */
-let wasOnline = false;
 let lastLinkState = null;
-let lastPicture = null;
-let { link, watch, devices } = partsFor('');
+let { link, wall, devices } = partsFor('');
 
 /** Make the parts that know the viewer's token. */
 function partsFor(token) {
   const link = new Link({ url: linkUrl(location), token, onChange: linkChanged });
-  const watch = new Watch({ link, connections, stage, onChange: watchChanged });
+  const actions = { tryAgain, enlarge, close, toggleFullscreen };
+  const parts = { link, connections, stills };
+  const wall = new Wall({ element: page.wall, ...parts, onChange: wallChanged, actions });
   const devices = new Devices({ token, onChange: devicesChanged, onRefused: refused });
-  return { link, watch, devices };
+  return { link, wall, devices };
 }
 
 function begin() {
@@ -40,14 +73,14 @@ function begin() {
 }
 
 function open(token) {
-  ({ link, watch, devices } = partsFor(token));
+  ({ link, wall, devices } = partsFor(token));
   problem = null;
-  const deviceId = readDevice();
-  isUndecided = deviceId === null;
+  const deviceIds = readDevices();
+  isUndecided = deviceIds.length === 0;
   view = View.DEVICES;
   link.start();
-  if (deviceId === null) render();
-  else choose(deviceId);
+  if (isUndecided) render();
+  else choose(deviceIds);
 }
 
 function signIn(token) {
@@ -59,7 +92,8 @@ function signIn(token) {
 function signOut() {
   leave();
   keepToken(null);
-  keepDevice(null);
+  keepDevices([]);
+  stills.forget();
   problem = null;
   render();
 }
@@ -68,53 +102,96 @@ function signOut() {
 function refused() {
   leave();
   keepToken(null);
+  stills.forget();
   problem = TOKEN_REFUSED;
   render();
 }
 
 function leave() {
-  watch.end();
+  wall.end();
   link.stop();
   devices.stop();
+  picked.clear();
   view = View.SIGN_IN;
 }
 
-function choose(deviceId) {
+function choose(deviceIds) {
   isUndecided = false;
-  wasOnline = false;
-  keepDevice(deviceId);
-  watch.start(deviceId);
+  keepDevices(deviceIds);
+  picked.clear();
   view = View.WATCH;
+  // Seen first: how much a picture asks for depends on the room that it has.
   render();
+  wall.show(deviceIds);
+}
+
+function pick(deviceId, isPicked) {
+  if (isPicked) picked.add(deviceId);
+  else picked.delete(deviceId);
+  render();
+}
+
+function watchSeveral() {
+  const online = (devices.list ?? []).filter(({ isOnline }) => isOnline);
+  const wanted = picked.size > 0 ? [...picked] : online.map(({ deviceId }) => deviceId);
+  if (wanted.length > 0) choose(wanted);
+}
+
+function enlarge(deviceId) {
+  wall.enlarge(deviceId);
+}
+
+function close(deviceId) {
+  const rest = wall.deviceIds.filter((one) => one !== deviceId);
+  if (rest.length === 0) end();
+  else {
+    keepDevices(rest);
+    wall.show(rest);
+  }
+}
+
+/** One step back: from full screen (the browser's own), to all pictures, to the list. */
+function back() {
+  if (document.fullscreenElement) return;
+  if (wall.large !== null) enlarge(null);
+  else end();
 }
 
 function end() {
   if (view !== View.WATCH) return;
-  keepDevice(null);
+  keepDevices([]);
   if (document.fullscreenElement) document.exitFullscreen();
   view = View.DEVICES;
-  watch.end();
+  wall.end();
   refresh();
 }
 
-function tryAgain() {
+function takeDigit(number) {
+  const shown = view === View.WATCH ? wall.deviceIds : (devices.list ?? []).map((one) => one.deviceId);
+  const deviceId = shown[number - 1];
+  if (deviceId === undefined) return;
+  if (view === View.WATCH) enlarge(deviceId);
+  else if (view === View.DEVICES) choose([deviceId]);
+}
+
+function tryAgain(deviceId = wall.leading?.tile.deviceId) {
   link.hurry();
-  watch.tryAgain();
+  wall.tryAgain(deviceId);
 }
 
 /** The viewer looks. */
 function hurry() {
   if (view === View.SIGN_IN) return;
   link.hurry();
-  watch.hurry();
+  wall.hurry();
   refresh();
 }
 
 /** What went over the network that was here before may hang without anybody saying so. */
-function networkChanged() {
+function networkChanged(code) {
   if (view === View.SIGN_IN) return;
   link.renew();
-  watch.networkChanged();
+  wall.networkChanged(code);
   refresh();
   render();
 }
@@ -133,11 +210,9 @@ function linkChanged() {
   render();
 }
 
-function watchChanged() {
-  const { picture } = watch.view;
+function wallChanged(isNews) {
   // A device that begins to serve, or ceases to, has news.
-  if (picture !== lastPicture) refresh();
-  lastPicture = picture;
+  if (isNews) refresh();
   render();
 }
 
@@ -145,41 +220,77 @@ function devicesChanged() {
   if (isUndecided && devices.list !== null) {
     isUndecided = false;
     const online = devices.list.filter(({ isOnline }) => isOnline);
-    if (online.length === 1) choose(online[0].deviceId);
+    if (online.length === 1) choose([online[0].deviceId]);
   }
-  const wanted = devices.list?.find(({ deviceId }) => deviceId === watch.view.deviceId);
-  const isOnline = wanted?.isOnline === true;
-  if (isOnline && !wasOnline) watch.hurry();
-  wasOnline = isOnline;
+  wall.hear(devices.list ?? []);
   render();
 }
 
 function render() {
   // Whoever looks at the list is about to choose.
   if (view === View.DEVICES && devices.list !== null) connections.makeAhead();
-  page.render({ view, problem, link, watch: watch.view, devices, isOnline: isOnline() });
+  page.render({ view, problem, link, wall, devices, picked, stills, isOnline: isOnline() });
+  renderActions();
 }
 
-// Fullscreen: an iPhone knows it for videos only.
+// What can be done with a picture. Fullscreen: an iPhone knows it for videos only.
 
 function toggleFullscreen() {
+  const { leading } = wall;
   if (document.fullscreenElement) document.exitFullscreen();
-  else if (document.fullscreenEnabled) page.stage.requestFullscreen().catch(() => {});
-  else stage.video.webkitEnterFullscreen?.();
+  else if (leading === null) return;
+  else if (!document.fullscreenEnabled) leading.tile.stage.video.webkitEnterFullscreen?.();
+  else fullscreenFrame(leading).requestFullscreen().catch(() => {});
 }
 
-function renderFullscreen() {
-  const isPossible = document.fullscreenEnabled || 'webkitEnterFullscreen' in stage.video;
-  page.renderFullscreen({ isPossible, isOn: document.fullscreenElement !== null });
+function fullscreenFrame({ tile }) {
+  return wall.isSideBySide ? page.wall : tile.frame;
 }
 
-document.addEventListener('fullscreenchange', renderFullscreen);
-document.addEventListener('keydown', (event) => {
-  // In fullscreen, Escape is the browser's.
-  if (event.key === 'Escape' && !document.fullscreenElement && !event.defaultPrevented) end();
-});
+function togglePictureInPicture() {
+  if (!document.pictureInPictureEnabled) return;
+  wall.leading?.tile.stage.togglePictureInPicture().catch(() => {});
+}
+
+function snapshot() {
+  const { leading } = wall;
+  const picture = leading?.tile.stage.picture ?? null;
+  if (picture === null) return;
+  saveSnapshot(picture, leading.tile.deviceId, new Date());
+  page.announce(`A snapshot of ${leading.tile.deviceId} was saved.`);
+}
+
+function toggleOverlays() {
+  overlays.toggle();
+  page.renderOverlays(overlays.isOn);
+}
+
+function toggleFigures() {
+  figures.toggle();
+  page.renderFigures(figures.isOn);
+  render();
+}
+
+function renderActions() {
+  const { leading } = wall;
+  const canEnterVideo = leading !== null && 'webkitEnterFullscreen' in leading.tile.stage.video;
+  // Side by side, keys are for the picture with the focus; a button could not say which it means.
+  const canPick = !wall.isSideBySide;
+  page.renderActions({
+    canFullscreen: document.fullscreenEnabled || canEnterVideo,
+    isFullscreen: document.fullscreenElement !== null,
+    canPictureInPicture: canPick && document.pictureInPictureEnabled === true,
+    isInPicture: Boolean(document.pictureInPictureElement),
+    canSave: canPick && (leading?.tile.stage.picture ?? null) !== null,
+  });
+}
+
+for (const name of ['fullscreenchange', 'enterpictureinpicture', 'leavepictureinpicture']) {
+  document.addEventListener(name, renderActions);
+}
 document.addEventListener('visibilitychange', () => document.hidden || hurry());
-watchNetwork({ onAway: render, onChange: networkChanged });
+watchNetwork({ onAway: render, onChange: () => networkChanged('network_changed') });
+watchSleep({ onWake: () => networkChanged('slept') });
 addEventListener('hashchange', () => {
   if (!takeFragment()) return;
   leave();
@@ -187,11 +298,13 @@ addEventListener('hashchange', () => {
 });
 addEventListener('pagehide', () => {
   // Told now, the device stops its camera now.
-  watch.end();
+  wall.end();
   link.stop();
   devices.stop();
 });
 addEventListener('pageshow', (event) => event.persisted && begin());
 
-renderFullscreen();
+page.renderKeys(keyboard.isOn);
+page.renderOverlays(overlays.isOn);
+page.renderFigures(figures.isOn);
 begin();

@@ -1,17 +1,9 @@
 /** The document: puts what there is to tell into its elements. Knows no network. */
 
-import { mountFigures } from './figures.js';
-import {
-  describeAloud,
-  describeCountdown,
-  describeFigures,
-  describeList,
-  describeNotice,
-  describePresence,
-  describeTitle,
-  describeWatch,
-  LINKS,
-} from './words.js';
+import { Cards } from './cards.js';
+import { describeAvailability, describePresence, describeWarnings } from './presence.js';
+import { say } from './tile.js';
+import { describeList, describeTitle, LINKS } from './words.js';
 
 const COUNTDOWN_INTERVAL_MS = 250;
 
@@ -21,49 +13,80 @@ const element = (id) => document.getElementById(id);
 
 export class Page {
   #view = null;
-  #retryAtMs = null;
-  #isTryingAgain = false;
-  #figures = mountFigures(element('figures-panel'), element('show-figures'));
+  #cards;
 
-  /** `actions` is what the viewer may do: signIn, signOut, watch, end, tryAgain, toggleFullscreen. */
+  /**
+   * `actions` is what the viewer may do: signIn, signOut, watch, watchSeveral, pick, end,
+   * toggleFullscreen, togglePictureInPicture, snapshot, toggleOverlays, toggleFigures, setKeys;
+   * `count` is called some times a second.
+   */
   constructor(actions) {
-    this.actions = actions;
+    this.#cards = new Cards(element('device-list'), actions);
     element('sign-in-form').addEventListener('submit', (event) => {
       event.preventDefault();
       actions.signIn(element('token').value.trim());
     });
-    element('sign-out').addEventListener('click', actions.signOut);
-    element('try-again').addEventListener('click', actions.tryAgain);
-    element('end').addEventListener('click', actions.end);
-    element('fullscreen').addEventListener('click', actions.toggleFullscreen);
-    element('stage').addEventListener('dblclick', actions.toggleFullscreen);
+    const clicks = {
+      'sign-out': actions.signOut,
+      'watch-several': actions.watchSeveral,
+      'help-open': () => this.showHelp(),
+      fullscreen: actions.toggleFullscreen,
+      'picture-in-picture': actions.togglePictureInPicture,
+      snapshot: actions.snapshot,
+      overlays: actions.toggleOverlays,
+      figures: actions.toggleFigures,
+      end: actions.end,
+    };
+    for (const [id, act] of Object.entries(clicks)) {
+      element(id).addEventListener('click', () => act());
+    }
+    element('keys').addEventListener('change', () => actions.setKeys(element('keys').checked));
     element('home').addEventListener('click', (event) => {
       event.preventDefault();
       actions.end();
     });
-    setInterval(() => this.#count(), COUNTDOWN_INTERVAL_MS);
+    setInterval(actions.count, COUNTDOWN_INTERVAL_MS);
   }
 
-  get videos() {
-    return [...document.querySelectorAll('video')];
+  /** What takes the pictures. */
+  get wall() {
+    return element('wall');
   }
 
-  get lastPicture() {
-    return element('last-picture');
+  showHelp() {
+    if (!element('help').open) element('help').showModal();
   }
 
-  get stage() {
-    return element('stage');
+  /** Say whether single keys are in use. */
+  renderKeys(isOn) {
+    element('keys').checked = isOn;
   }
 
-  /** Offer the fullscreen button, and name what it does now. */
-  renderFullscreen({ isPossible, isOn }) {
-    element('fullscreen').hidden = !isPossible;
-    say(element('fullscreen'), isOn ? 'Leave full screen' : 'Full screen');
+  /** Show or hide what lies over the pictures. */
+  renderOverlays(isOn) {
+    document.body.dataset.overlays = isOn ? 'shown' : 'hidden';
+    element('overlays').setAttribute('aria-pressed', String(isOn));
+  }
+
+  /** Show or hide the live figures of large pictures. */
+  renderFigures(isOn) {
+    document.body.dataset.figures = isOn ? 'shown' : 'hidden';
+    element('figures').setAttribute('aria-pressed', String(isOn));
+  }
+
+  /** Offer what can be done with the picture that leads, and name what it does now. */
+  renderActions({ canFullscreen, isFullscreen, canPictureInPicture, isInPicture, canSave }) {
+    element('fullscreen').hidden = !canFullscreen;
+    say(element('fullscreen'), isFullscreen ? 'Leave full screen' : 'Full screen');
+    element('picture-in-picture').hidden = !canPictureInPicture;
+    say(element('picture-in-picture'), isInPicture ? 'Leave small window' : 'Small window');
+    // Not hidden: a button that comes and goes moves the others.
+    element('snapshot').setAttribute('aria-disabled', String(!canSave));
   }
 
   /** Show everything anew; what has not changed is not touched. */
-  render({ view, problem, link, watch, devices, isOnline }) {
+  render({ view, problem, link, wall, devices, picked, stills, isOnline }) {
+    const watch = wall.view;
     const { dataset } = document.body;
     dataset.state = stateOf(view, link, watch);
     dataset.link = link.state;
@@ -71,13 +94,17 @@ export class Page {
     dataset.network = isOnline ? 'online' : 'offline';
     dataset.picture = watch.picture;
     dataset.failure = watch.failure?.code ?? '';
-    document.title = describeTitle(watch);
+    document.title = describeTitle(watch, wall.deviceIds.length);
     this.#renderLink(view, link);
     if (view === View.SIGN_IN) renderSignIn(problem);
-    if (view === View.DEVICES) this.#renderDevices(link, devices);
-    if (view === View.WATCH) this.#renderWatch(link, watch, devices, isOnline);
-    if (view !== View.WATCH) say(element('aloud'), '');
+    if (view === View.DEVICES) this.#renderDevices(link, devices, picked, stills);
+    if (view === View.WATCH) renderWatch(link, wall, devices.list, isOnline);
     this.#turnTo(view);
+  }
+
+  /** Say something for the ear alone. */
+  announce(text) {
+    say(element('aloud'), text);
   }
 
   #renderLink(view, link) {
@@ -86,64 +113,13 @@ export class Page {
     say(element('link-text'), LINKS[link.state]);
   }
 
-  #renderDevices(link, { list, hasFailed }) {
+  #renderDevices(link, { list, hasFailed }, picked, stills) {
     say(element('devices-note'), describeList(link, list, hasFailed));
-    const known = new Map(
-      [...element('device-list').children].map((item) => [item.firstChild.dataset.deviceId, item]),
-    );
-    const items = (list ?? []).map((device) => {
-      const item = known.get(device.deviceId) ?? this.#deviceItem(device.deviceId);
-      renderDevice(item.firstChild, device);
-      return item;
-    });
-    // Moving a focused element takes its focus away: touch the list only when it has changed.
-    const isSame = items.length === known.size && items.every((item) => item.isConnected);
-    if (!isSame) element('device-list').replaceChildren(...items);
-  }
-
-  #deviceItem(deviceId) {
-    const item = document.createElement('li');
-    const button = document.createElement('button');
-    button.type = 'button';
-    button.className = 'device';
-    button.dataset.deviceId = deviceId;
-    for (const name of ['name', 'online', 'presence']) {
-      const part = document.createElement('span');
-      part.className = name;
-      button.append(part);
-    }
-    button.addEventListener('click', () => this.actions.watch(deviceId));
-    item.append(button);
-    return item;
-  }
-
-  #renderWatch(link, watch, devices, isOnline) {
-    const device = devices.list?.find(({ deviceId }) => deviceId === watch.deviceId);
-    const presence = device ? describePresence(device, Date.now()) : [];
-    say(element('watch-title'), watch.deviceId ?? '');
-    say(element('watch-presence'), presence.join(' · '));
-    const notice = describeNotice(link, watch);
-    say(element('notice'), notice);
-    say(element('figures'), describeFigures(watch));
-    this.#figures.show(watch.figures);
-    const status = describeWatch(link, watch, isOnline);
-    say(element('aloud'), describeAloud(status, notice));
-    element('overlay').hidden = status === null;
-    say(element('status-title'), status?.title ?? '');
-    say(element('status-advice'), status?.advice ?? '');
-    element('details').hidden = !status?.details;
-    say(element('details-text'), status?.details ?? '');
-    element('spinner').hidden = !status?.isBusy;
-    element('try-again').hidden = !status?.mayTryAgain;
-    this.#retryAtMs = status?.retryAtMs ?? null;
-    this.#isTryingAgain = Boolean(status?.isBusy && status.mayTryAgain);
-    this.#count();
-  }
-
-  #count() {
-    const text =
-      this.#retryAtMs === null ? '' : describeCountdown(this.#retryAtMs, Date.now());
-    say(element('countdown'), this.#isTryingAgain ? 'Trying again…' : text);
+    this.#cards.render(list ?? [], { stills, picked, nowMs: Date.now() });
+    const online = (list ?? []).filter(({ isOnline }) => isOnline).length;
+    element('watch-several').hidden = picked.size === 0 && online < 2;
+    const several = picked.size > 0 ? `Watch ${picked.size} picked` : `Watch all ${online} online`;
+    say(element('watch-several'), several);
   }
 
   /** Show one view, and move the focus there if the view is new. */
@@ -170,12 +146,15 @@ function renderSignIn(problem) {
   if (problem) element('token').setAttribute('aria-describedby', alert.id);
 }
 
-function renderDevice(button, device) {
-  const [name, online, presence] = button.children;
-  button.dataset.online = device.isOnline;
-  say(name, device.deviceId);
-  say(online, device.isOnline ? 'Online' : 'Offline');
-  say(presence, describePresence(device, Date.now()).join(' · '));
+function renderWatch(link, wall, list, isOnline) {
+  wall.render({ link, devices: list, isOnline });
+  const count = wall.deviceIds.length;
+  const deviceId = count > 1 ? wall.large : wall.deviceIds[0];
+  const device = list?.find((one) => one.deviceId === deviceId);
+  say(element('watch-title'), deviceId ?? (count > 1 ? `${count} cameras` : ''));
+  const facts = device ? [describeAvailability(device, Date.now()), ...describePresence(device)] : [];
+  say(element('watch-presence'), facts.join(' · '));
+  say(element('watch-warnings'), device ? describeWarnings(device).join(' · ') : '');
 }
 
 /** Say in one word what the page is about. */
@@ -186,9 +165,4 @@ function stateOf(view, link, watch) {
   if (!link.isActive) return link.failures > 0 ? 'retrying' : 'asking';
   if (watch.failure === null) return 'asking';
   return watch.failure.healsByItself ? 'retrying' : 'stopped';
-}
-
-/** Change a text only if it is another one: what is live is read out at every change. */
-function say(target, text) {
-  if (target.textContent !== text) target.textContent = text;
 }

@@ -45,6 +45,7 @@ export class Session {
   #link;
   #endings;
   #deviceId;
+  #ceilingKbps;
   #onState;
   #state = null;
   #id = null;
@@ -54,12 +55,14 @@ export class Session {
   #interruption = null;
   #unlisten = () => {};
   #offerRequestId = null;
+  #requestIds = new Set();
   #answer = deferred();
   #isAnswered = false;
   #over = deferred();
   #closed = deferred();
   #failure = null;
   #isDetached = false;
+  #givesWay = false;
   #earlyCandidates = { ours: [], theirs: [] };
   #candidateTypes = { ours: new Set(), theirs: new Set() };
   #hasTurn = false;
@@ -71,9 +74,13 @@ export class Session {
   /** When each state, and `ice` and `dtls` between them, was reached, by `performance.now()`. */
   reachedAtMs = {};
 
-  /** `endings` are told of the end; `onState` is called after every move, and interruption. */
-  constructor({ deviceId, link, endings, onState }) {
+  /**
+   * `ceilingKbps()` is the most that is wanted of the camera, null for all that it has; `endings`
+   * are told of the end; `onState` is called after every move, and interruption.
+   */
+  constructor({ deviceId, ceilingKbps = () => null, link, endings, onState }) {
     this.#deviceId = deviceId;
+    this.#ceilingKbps = ceilingKbps;
     this.#link = link;
     this.#endings = endings;
     this.#onState = onState;
@@ -112,9 +119,19 @@ export class Session {
     return this.#isDetached;
   }
 
+  /** True once another session is to take this one's place. */
+  get givesWay() {
+    return this.#givesWay;
+  }
+
   /** Resolves when the peer connection is closed. */
   get closed() {
     return this.#closed.promise;
+  }
+
+  /** The peer connection; null before `prepare`. */
+  get connection() {
+    return this.#connection;
   }
 
   /** The peer connection's figures. */
@@ -184,6 +201,20 @@ export class Session {
     this.#finish(new WatchFailure(code));
   }
 
+  /**
+   * Let another session take this one's place; `over` says so at once.
+   *
+   * Pictures go on until the caller ends this session.
+   */
+  giveWay() {
+    if (this.#state !== WatchState.STREAMING) {
+      this.fail('resized');
+      return;
+    }
+    this.#givesWay = true;
+    this.#over.reject(new WatchFailure('resized'));
+  }
+
   async #request() {
     this.#enter(WatchState.REQUESTED);
     // First of all: a session of ours that the server still has may hold the only place.
@@ -226,7 +257,8 @@ export class Session {
   async #offer() {
     const offer = await this.#unlessOver(this.#madeOffer);
     await this.#unlessOver(this.#connection.setLocalDescription(offer));
-    const { type, sdp } = this.#connection.localDescription;
+    const { type, sdp: whole } = this.#connection.localDescription;
+    const sdp = withCeiling(whole, this.#ceilingKbps());
     this.#offerRequestId = this.#send('signal_offer', { sdp: { type, sdp } });
     this.#enter(WatchState.OFFER_SENT);
     const waiting = this.#earlyCandidates.ours;
@@ -260,9 +292,12 @@ export class Session {
   }
 
   #hearError({ requestId, payload }) {
-    const isOurs = requestId !== undefined && requestId === this.#offerRequestId;
+    const isOurs = this.#requestIds.has(requestId);
+    const isForAnother = !isOurs && (requestId !== undefined || this.#link.listenerCount > 1);
+    if (isForAnother) return;
     const isFatal = this.#id !== null && !this.#isDetached && FATAL_ERRORS.has(payload.message);
-    if (isOurs || isFatal) this.#finish(WatchFailure.fromError(payload.message));
+    const isOfTheOffer = isOurs && requestId === this.#offerRequestId;
+    if (isOfTheOffer || isFatal) this.#finish(WatchFailure.fromError(payload.message));
     else console.warn('The server reports an error:', payload.message);
   }
 
@@ -307,7 +342,9 @@ export class Session {
   }
 
   #send(type, payload) {
-    return this.#link.send(type, { session_id: this.#id, ...payload });
+    const requestId = this.#link.send(type, { session_id: this.#id, ...payload });
+    this.#requestIds.add(requestId);
+    return requestId;
   }
 
   /** Wait for `promise`, but no longer than a stage may take, and not beyond the session's end. */
@@ -402,6 +439,12 @@ export class Session {
   #note(stage) {
     this.reachedAtMs[stage] ??= performance.now();
   }
+}
+
+/** Say in an offer how much is wanted at most, in kilobits per second (RFC 8866, section 5.8). */
+function withCeiling(sdp, kbps) {
+  if (kbps === null) return sdp;
+  return sdp.replace(/^m=video .*\r\n(?:[ic]=.*\r\n)*/m, `$&b=AS:${kbps}\r\n`);
 }
 
 function close(connection) {

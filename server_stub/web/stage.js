@@ -19,6 +19,18 @@ export class Stage {
     return this.#shown;
   }
 
+  /** What is seen now: a video, or the canvas of the last picture; null if that is nothing. */
+  get picture() {
+    if (!this.#lastPicture.hidden) return this.#lastPicture;
+    return this.#shown.videoWidth > 0 && 'shown' in this.#shown.dataset ? this.#shown : null;
+  }
+
+  /** Put the picture into a window of its own, or back. */
+  async togglePictureInPicture() {
+    if (document.pictureInPictureElement) await document.exitPictureInPicture();
+    else await this.#shown.requestPictureInPicture();
+  }
+
   /**
    * Play `stream` behind the present picture.
    *
@@ -61,9 +73,13 @@ export class Stage {
     video.dataset.firstFrameMs = Math.round(firstFrameMs);
     video.dataset.shown = '';
     video.removeAttribute('aria-hidden');
-    this.#spare = this.#shown;
-    this.#shown = video;
-    forget(this.#spare);
+    const previous = this.#shown;
+    [this.#shown, this.#spare] = [video, previous];
+    if (document.pictureInPictureElement === previous) {
+      // From one to the other no click is needed.
+      video.requestPictureInPicture().catch(() => {});
+    }
+    forget(previous);
   }
 }
 

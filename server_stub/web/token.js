@@ -3,7 +3,7 @@
  */
 
 const TOKEN = 'camagent.token';
-const DEVICE = 'camagent.device';
+const DEVICES = 'camagent.devices';
 
 // Where storage is forbidden, a reload forgets; the page works all the same.
 const memory = new Map();
@@ -11,15 +11,15 @@ const memory = new Map();
 /**
  * Take `#token=…&device=…` out of the address bar, so that it is in no history and no screenshot.
  *
- * Returns true if there was something to take.
+ * Several devices are watched side by side. Returns true if there was something to take.
  */
 export function takeFragment() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   const token = fragment.get('token');
-  const device = fragment.get('device');
-  if (!token && !device) return false;
+  const deviceIds = fragment.getAll('device').filter(Boolean);
+  if (!token && deviceIds.length === 0) return false;
   if (token) store(TOKEN, token.trim());
-  store(DEVICE, device);
+  keepDevices(deviceIds);
   history.replaceState(null, '', location.pathname + location.search);
   return true;
 }
@@ -27,9 +27,9 @@ export function takeFragment() {
 export const readToken = () => load(TOKEN);
 export const keepToken = (token) => store(TOKEN, token);
 
-/** The device that a reload goes on watching. */
-export const readDevice = () => load(DEVICE);
-export const keepDevice = (deviceId) => store(DEVICE, deviceId);
+/** The devices that a reload goes on watching. */
+export const readDevices = () => [...new Set((load(DEVICES) ?? '').split('\n').filter(Boolean))];
+export const keepDevices = (deviceIds) => store(DEVICES, deviceIds.join('\n'));
 
 function load(name) {
   try {

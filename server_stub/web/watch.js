@@ -2,7 +2,6 @@
 
 import { Backoff } from './backoff.js';
 import { whatBrowserLacks } from './connections.js';
-import { Endings } from './endings.js';
 import { WatchFailure } from './failure.js';
 import { Session } from './session.js';
 import { Statistics } from './statistics.js';
@@ -20,8 +19,14 @@ const DOUBTING_MS = 2500;
 const DETACHED_MS = 2000;
 /** How long after a change of the network its sessions are in doubt. */
 const DOUBT_LASTS_MS = 6000;
+/** How long it is told that the picture is back, and why it was away. */
+const RETURN_IS_NEWS_MS = 12_000;
+/** What a small picture asks for at most: the devices have a smaller one for that. */
+const SMALL_KBPS = 500;
+/** Of several failures in a row these explain the others. */
+const EXPLAINING = new Set(['device_offline', 'link_lost', 'network_changed', 'slept']);
 
-const NOTHING = Object.freeze({
+export const NOTHING = Object.freeze({
   /** The device that is wanted, or null. */
   deviceId: null,
   /** Where the latest session stands, as a WatchState; null before the first. */
@@ -34,6 +39,10 @@ const NOTHING = Object.freeze({
   picture: 'none',
   /** True while nothing comes over the path of the picture that is shown. */
   isInterrupted: false,
+  /** True while the picture is exchanged for a larger or smaller one. */
+  isResizing: false,
+  /** Of a picture that is back, for a while: `{code, awayMs}`, the failure and how long it lasted. */
+  comeback: null,
   /** What Statistics reads, while the picture moves. */
   figures: null,
   firstFrameMs: null,
@@ -51,13 +60,23 @@ export class Watch {
   #latest = null;
   /** The session whose picture is shown; it may be an older one than the latest. */
   #shown = null;
-  #doubtedUntilMs = 0;
+  #doubt = { untilMs: 0, code: null };
+  #isSmall = false;
+  /** What took the picture away, and since when it stands; null while nothing did. */
+  #trouble = null;
+  #stoodAtMs = null;
+  /** For how long no picture had come before that was too long. */
+  #frozenMs = 0;
+  #newsTimer;
 
-  /** `connections` give peer connections; `onChange` is called after every change of `view`. */
-  constructor({ link, connections, stage, onChange }) {
+  /**
+   * `connections` give peer connections; `endings` are shared by all that use `link`; `onChange` is
+   * called after every change of `view`.
+   */
+  constructor({ link, connections, endings, stage, onChange }) {
     this.#link = link;
     this.#connections = connections;
-    this.#endings = new Endings(link);
+    this.#endings = endings;
     this.#stage = stage;
     this.#onChange = onChange;
   }
@@ -67,9 +86,15 @@ export class Watch {
     return this.#view;
   }
 
-  /** Watch `deviceId` instead of whatever was watched before. */
-  start(deviceId) {
+  /** The peer connection of the picture that is shown, or null. */
+  get connection() {
+    return this.#shown?.connection ?? null;
+  }
+
+  /** Watch `deviceId` instead of whatever was watched before; a small picture takes less. */
+  start(deviceId, { isSmall = false } = {}) {
     this.end();
+    this.#isSmall = isSmall;
     this.#wish = new AbortController();
     this.#set({ deviceId });
     this.#keepWatching(deviceId, this.#wish.signal, performance.now());
@@ -81,9 +106,19 @@ export class Watch {
     this.#wish = null;
     this.#shown?.end();
     this.#shown = null;
+    this.#trouble = null;
+    clearTimeout(this.#newsTimer);
     this.#stage.clear();
     this.#view = NOTHING;
     this.#set({ watchState: this.#latest?.state ?? null });
+  }
+
+  /** Be small from now on, or large; the picture goes on until the other one is there. */
+  resize({ isSmall }) {
+    if (isSmall === this.#isSmall) return;
+    this.#isSmall = isSmall;
+    if (this.#latest?.isConnecting) this.#latest.fail('resized');
+    else this.#shown?.giveWay();
   }
 
   /** Try again now: the viewer wishes it. */
@@ -101,13 +136,13 @@ export class Watch {
    * The network is another, or back: what went over the old one is in doubt.
    *
    * Devices cannot restart ICE. A session whose path is silent gives way to a new one, at once; a
-   * picture that goes on is left in peace.
+   * picture that goes on is left in peace. `code` says what happened, `slept` being another case.
    */
-  networkChanged() {
-    this.#doubtedUntilMs = performance.now() + DOUBT_LASTS_MS;
+  networkChanged(code = 'network_changed') {
+    this.#doubt = { untilMs: performance.now() + DOUBT_LASTS_MS, code };
     const isConnecting = this.#latest !== this.#shown && this.#latest?.isConnecting;
-    if (isConnecting) this.#latest.fail('network_changed');
-    if (this.#shown?.isInterrupted) this.#shown.fail('network_changed');
+    if (isConnecting) this.#latest.fail(code);
+    if (this.#shown?.isInterrupted) this.#shown.fail(code);
     this.hurry();
   }
 
@@ -134,6 +169,7 @@ export class Watch {
     if (lack !== null) throw new WatchFailure(lack);
     const session = new Session({
       deviceId,
+      ceilingKbps: () => (this.#isSmall ? SMALL_KBPS : null),
       link: this.#link,
       endings: this.#endings,
       onState: () => this.#sessionMoved(session),
@@ -190,13 +226,39 @@ export class Watch {
       firstFrameAtMs,
       patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
-      onFrozen: () => session.fail(this.#isInDoubt ? 'network_changed' : 'frozen'),
+      onFrozen: () => this.#frozen(session),
     });
     session.closed.then(() => {
       statistics.stop();
       if (this.#shown === session) this.#stands();
     });
-    this.#set({ failure: null, picture: 'moving', figures: null, firstFrameMs });
+    const comeback = this.#comeBack();
+    const news = { picture: 'moving', figures: null, firstFrameMs, comeback, isResizing: false };
+    this.#set({ failure: null, ...news });
+  }
+
+  /** Say what was the trouble that is over now, for a while. */
+  #comeBack() {
+    const trouble = this.#trouble;
+    this.#trouble = null;
+    if (trouble === null) return null;
+    clearTimeout(this.#newsTimer);
+    this.#newsTimer = setTimeout(() => this.#set({ comeback: null }), RETURN_IS_NEWS_MS);
+    const awayMs = trouble.stoodAtMs === null ? 0 : Date.now() - trouble.stoodAtMs;
+    return { code: trouble.code, awayMs };
+  }
+
+  /** Remember what took the picture away, for when it is back. */
+  #note(code) {
+    if (this.#view.picture === 'none' || code === 'resized') return;
+    this.#trouble ??= { code, stoodAtMs: null };
+    if (EXPLAINING.has(code)) this.#trouble.code = code;
+    if (this.#view.picture === 'still') this.#trouble.stoodAtMs ??= this.#stoodAtMs;
+  }
+
+  #frozen(session) {
+    this.#frozenMs = this.#patienceMs(session);
+    session.fail(this.#isInDoubt ? this.#doubt.code : 'frozen');
   }
 
   #patienceMs(session) {
@@ -205,12 +267,15 @@ export class Watch {
   }
 
   get #isInDoubt() {
-    return performance.now() < this.#doubtedUntilMs;
+    return performance.now() < this.#doubt.untilMs;
   }
 
   /** The picture that is shown has no session any more; its last frame stays to be seen. */
   #stands() {
     this.#shown = null;
+    this.#stoodAtMs = Date.now() - this.#frozenMs;
+    this.#frozenMs = 0;
+    if (this.#trouble !== null) this.#trouble.stoodAtMs ??= this.#stoodAtMs;
     this.#stage.keepLastPicture();
     this.#set({ picture: 'still', figures: null, isInterrupted: false });
   }
@@ -218,9 +283,15 @@ export class Watch {
   /** Wait until the next attempt makes sense. */
   async #rest(problem, backoff, signal) {
     const failure = asFailure(problem);
-    if (failure.code === 'link_lost') {
-      // Another attempt comes with the next link, however long that takes.
-      this.#set({ failure: null });
+    this.#note(failure.code);
+    if (failure.isSilent) {
+      // Another attempt comes at once, or with the next link, however long that takes.
+      this.#set({ failure: null, isResizing: failure.code === 'resized' });
+      return;
+    }
+    if (this.#shown?.givesWay) {
+      // Perhaps there is no place for two, even for a moment.
+      this.#shown.end();
       return;
     }
     if (failure.isOfTheNetwork) this.#link.probe();
@@ -243,7 +314,7 @@ function delayAfter(failure, backoff) {
   // A picture that went well until its network went finds another way at once, if there is one.
   const isSudden = failure.isOfTheNetwork && backoff.isFresh;
   const delayMs = backoff.next();
-  return isSudden || failure.code === 'network_changed' ? 0 : delayMs;
+  return isSudden || failure.isAChange ? 0 : delayMs;
 }
 
 function asFailure(problem) {

@@ -1,6 +1,7 @@
 /** What the page says: every state and every failure, in plain words. Pure. */
 
 import { LinkState } from './link.js';
+import { ago, describeMoment } from './presence.js';
 import { WatchState } from './session.js';
 
 const PROGRESS = {
@@ -64,6 +65,7 @@ const FAILURES = {
   ],
   not_connected: () => ['The connection to the camera did not come about.', ''],
   network_changed: () => ['Your network has changed.', 'Connecting to the camera again.'],
+  slept: () => ['This computer was asleep.', 'Connecting to the camera again.'],
   path_lost: () => ['The connection to the camera broke.', ''],
   bad_answer: () => ['This browser cannot use the camera’s answer.', ''],
   bad_ice_servers: () => [
@@ -77,10 +79,26 @@ const FAILURES = {
   ],
   no_h264: () => [
     'This browser cannot show the camera’s video.',
-    'It lacks H.264. Try Chrome, Edge, Safari or Firefox.',
+    'It lacks H.264. Try Chrome, Edge, Safari or Firefox; on Linux, a build with its codecs.',
   ],
   unexpected: () => ['Something went wrong in this page.', ''],
 };
+
+/** Of each failure that is over: what had happened. */
+const PAST = {
+  device_offline: 'The camera had been offline.',
+  device_disconnected: 'The camera had lost its connection to the server.',
+  error: 'The camera had had no picture to show.',
+  frozen: 'Nothing had come through.',
+  link_lost: 'The server had been out of reach.',
+  network_changed: 'Your network had changed.',
+  path_lost: 'The way to the camera had broken.',
+  slept: 'This computer had been asleep.',
+  timeout: 'The session had reached its time limit.',
+  viewer_disconnected: 'The way to the camera had broken.',
+};
+/** A picture that was away for less was hardly missed. */
+const WORTH_TELLING_MS = 1500;
 
 /** A longer text is not read at a glance: its gist is shown, and the whole for whoever wishes. */
 const LONGEST_GLANCE = 140;
@@ -111,13 +129,14 @@ export const TOKEN_REFUSED =
 
 /**
  * Say how the watch goes: `{title, advice, details, isBusy, retryAtMs, mayTryAgain}`, or null while a
- * moving picture says it all. `details` is what else there is to read, or empty.
+ * moving picture says it all. `details` is what else there is to read, or empty. `device` is what
+ * the server's list has of it, if anything.
  */
-export function describeWatch(link, watch, isOnline) {
+export function describeWatch(link, watch, { isOnline, device, nowMs }) {
   if (watch.picture === 'moving') return null;
   if (!isOnline && !(link.isActive && watch.failure === null)) return describeOffline(link, watch);
   if (!link.isActive) return describeAbsence(link);
-  if (watch.failure !== null) return describeFailure(watch);
+  if (watch.failure !== null) return describeFailure(watch, device, nowMs);
   return busy(PROGRESS[watch.watchState] ?? 'Asking the camera…');
 }
 
@@ -127,8 +146,10 @@ export function describeNotice(link, watch) {
   if (watch.isInterrupted) return 'The connection to the camera is interrupted…';
   if (!link.isActive) return 'Reconnecting to the server… the picture goes on.';
   if (watch.failure !== null) return `${noticeOf(watch.failure, watch)} The picture goes on.`;
+  if (watch.isResizing) return 'Getting a picture of another size…';
   const isSettled = watch.watchState === WatchState.STREAMING;
-  return isSettled ? '' : 'Renewing the connection… the picture goes on.';
+  if (!isSettled) return 'Renewing the connection… the picture goes on.';
+  return watch.comeback === null ? '' : describeComeback(watch.comeback);
 }
 
 /** Say what the list of devices is about, or why there is none. */
@@ -138,7 +159,8 @@ export function describeList(link, list, hasFailed) {
   }
   if (hasFailed) return 'The list of cameras could not be loaded. Trying again…';
   if (list === null) return 'Looking for cameras…';
-  if (list.length > 0) return 'Choose a camera to watch.';
+  if (list.length === 1) return 'Choose the camera to watch it.';
+  if (list.length > 0) return 'Choose a camera to watch, or several to see side by side.';
   return 'There is no camera for you yet. Whoever runs the server can give you access to one.';
 }
 
@@ -148,9 +170,10 @@ export function describeAloud(status, notice) {
   return notice || 'The picture is live.';
 }
 
-/** Say which camera is seen and how, for the window's title. */
-export function describeTitle(watch) {
+/** Say which camera is seen and how, for the window's title; of several, how many. */
+export function describeTitle(watch, count) {
   if (watch.deviceId === null) return 'camagent';
+  if (count > 1) return `${count} cameras – camagent`;
   const words = { moving: 'live', still: 'stopped', none: 'connecting' };
   return `${watch.deviceId} – ${words[watch.picture]} – camagent`;
 }
@@ -175,34 +198,10 @@ export function describeCountdown(retryAtMs, nowMs) {
   return seconds > 0 ? `Trying again in ${seconds} s` : 'Trying again…';
 }
 
-/** Say what a device tells about itself, as a list of short texts; what it does not know is left out. */
-export function describePresence({ isOnline, lastSeenAtMs, presence }, nowMs) {
-  if (!isOnline) return [lastSeenAtMs === null ? 'never seen' : `last seen ${ago(lastSeenAtMs, nowMs)}`];
-  const { temperature, battery, viewers } = presence;
-  return [
-    describeCamera(presence),
-    presence.recording === true && 'recording',
-    isNumber(viewers) && viewers > 0 && `${viewers} ${viewers === 1 ? 'viewer' : 'viewers'}`,
-    isNumber(temperature) && `${Math.round(temperature)} °C`,
-    isNumber(battery) && `battery ${Math.round(battery)} %`,
-  ].filter(Boolean);
-}
-
 /** A camera whose picture is there is not offline to a person, only out of the server's reach. */
 function noticeOf(failure, { deviceId }) {
   const code = failure.code === 'device_offline' ? 'device_disconnected' : failure.code;
   return textsOf(code, deviceId)[0];
-}
-
-function describeCamera({ camera, camera_problem: problem }) {
-  const words = {
-    idle: 'camera ready',
-    starting: 'camera starting',
-    live: 'camera on',
-    lingering: 'camera ready',
-  };
-  if (camera === 'failed') return problem ? `camera fault: ${problem}` : 'camera fault';
-  return Object.hasOwn(words, camera) ? words[camera] : null;
 }
 
 function describeAbsence(link) {
@@ -228,11 +227,31 @@ function describeOffline(link, watch) {
   };
 }
 
-function describeFailure(watch) {
-  const [title, advice, details] = failureTexts(watch);
+function describeComeback({ code, awayMs }) {
+  const past = PAST[code] ?? '';
+  if (awayMs < WORTH_TELLING_MS) return `Connected again. ${past}`.trim();
+  return `The picture is back after ${describeSpan(awayMs)}. ${past}`.trim();
+}
+
+function describeSpan(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+}
+
+function describeFailure(watch, device, nowMs) {
+  const [title, told, details] = failureTexts(watch);
+  const advice = [lastSeen(watch, device, nowMs), told].filter(Boolean).join(' ');
   const isTrying = watch.failure.healsByItself && watch.retryAtMs === null;
   const { retryAtMs } = watch;
   return { title, advice, details, isBusy: isTrying, retryAtMs, mayTryAgain: true };
+}
+
+function lastSeen({ failure }, device, nowMs) {
+  const seenAtMs = device?.isOnline === false ? device.lastSeenAtMs : null;
+  if (failure.code !== 'device_offline' || seenAtMs === null) return '';
+  return `It was last seen at ${describeMoment(seenAtMs, nowMs)}, ${ago(seenAtMs, nowMs)}.`;
 }
 
 function failureTexts({ failure, deviceId }) {
@@ -266,13 +285,3 @@ function sentence(text) {
 function bitrate(bps) {
   return bps < 1e6 ? `${Math.round(bps / 1e3)} kbit/s` : `${(bps / 1e6).toFixed(1)} Mbit/s`;
 }
-
-function ago(thenMs, nowMs) {
-  const minutes = Math.floor((nowMs - thenMs) / 60_000);
-  if (minutes < 1) return 'just now';
-  if (minutes < 60) return `${minutes} min ago`;
-  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h ago`;
-  return `${Math.floor(minutes / (24 * 60))} days ago`;
-}
-
-const isNumber = (value) => typeof value === 'number' && Number.isFinite(value);

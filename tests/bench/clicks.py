@@ -22,7 +22,7 @@ from tests.end_to_end.house import DEVICE_ID, Programs, page_url
 from tests.support import eventually, reached_by
 
 _ROUNDS = 9
-_SIZE_PX = (1280, 720)
+_SIZE = {"CAMAGENT_VIDEO__WIDTH_PX": "1280", "CAMAGENT_VIDEO__HEIGHT_PX": "720"}
 _OTHER = "idle-camera"
 _LOOK_AT_THE_LIST_S = 1.5
 _DEADLINE_MS = 15_000
@@ -36,7 +36,7 @@ async def clicked() -> dict[str, list[float]]:
     """Give the milliseconds to the first picture of each round, by what was done."""
     taken: dict[str, list[float]] = {IN_AN_OPEN_PAGE: [], IN_A_NEW_WINDOW: []}
     with tempfile.TemporaryDirectory() as folder:
-        programs = Programs(Path(folder), size_px=_SIZE_PX, others=[_OTHER])
+        programs = Programs(Path(folder), others=[_OTHER], **_SIZE)
         async with programs.running(), chromium() as browser:
             await eventually(partial(_is_served, programs.port))
             await _round(browser, programs.port, clicks=False)

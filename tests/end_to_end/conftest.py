@@ -1,8 +1,10 @@
 """A browser, pages in it, and a device that does what a test tells it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,8 +14,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from camagent.signaling.messages import FromDevice, encode
 from server_stub.auth import make_token
+from server_stub.relay import Relay
 from tests.chromium import chromium
-from tests.end_to_end.house import DEVICE_ID, SECRET, USER_ID
+from tests.end_to_end.house import DEVICE_ID, SECRET, USER_ID, relay
 from tests.support import DEADLINE_S
 
 # What a browser says by itself when a server that is away refuses it.
@@ -30,6 +33,13 @@ async def browser(program: Callable[[str, str], str]) -> AsyncIterator[Browser]:
     """Hold a headless Chromium."""
     program("chromium", "chromium")
     async with chromium() as one:
+        yield one
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Relay]:
+    """Hold a relay with one device and one user who may watch it."""
+    async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:
         yield one
 
 

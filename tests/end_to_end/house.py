@@ -57,9 +57,11 @@ def agent_settings(port: int, **changes: Any) -> Settings:
     return Settings(**(values | changes))
 
 
-def page_url(address: str, port: int, *, device_id: str | None = DEVICE_ID) -> str:
+def page_url(
+    address: str, port: int, *, device_id: str | None = DEVICE_ID, valid_for_s: float = 600
+) -> str:
     """Give where to sign in, and to watch a device at once unless it is None."""
-    token = make_token(SECRET, USER_ID, 600)
+    token = make_token(SECRET, USER_ID, valid_for_s)
     wish = "" if device_id is None else f"&device={device_id}"
     return f"http://{address}:{port}/#token={token}{wish}"
 
@@ -91,15 +93,14 @@ async def agent(port: int, **changes: Any) -> AsyncIterator[Agent]:
 class Programs:
     """Relay and agent as programs of their own, which can be killed as by a power cut.
 
-    The user may also watch the devices in `others`, of which nobody is there by itself.
+    The user may also watch the devices in `others`, of which nobody is there by itself. `camera`
+    is what the agent's environment has of its own.
     """
 
-    def __init__(
-        self, folder: Path, *, size_px: tuple[int, int] = (640, 360), others: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, folder: Path, *, others: Sequence[str] = (), **camera: str) -> None:
         self._folder = folder
-        self._size_px = size_px
         self._device_ids = (DEVICE_ID, *others)
+        self._camera = camera
         self._relay: asyncio.subprocess.Process | None = None
         self._agent: asyncio.subprocess.Process | None = None
         self.port = free_port()
@@ -118,6 +119,11 @@ class Programs:
         finally:
             await self.kill_agent()
             await self.kill_relay()
+
+    @property
+    def agent_pid(self) -> int:
+        assert self._agent is not None, "it runs"
+        return self._agent.pid
 
     async def kill_relay(self) -> None:
         await _kill(self._relay)
@@ -140,15 +146,14 @@ class Programs:
         )
 
     async def start_agent(self) -> None:
-        width_px, height_px = self._size_px
         self._agent = await self._start(
             "camagent",
             CAMAGENT_DEVICE_ID=DEVICE_ID,
             CAMAGENT_SERVER_URL=f"ws://127.0.0.1:{self.port}",
             CAMAGENT_LONGEST_RETRY_DELAY_S="0.5",
             CAMAGENT_VIDEO__SOURCE="synthetic",
-            CAMAGENT_VIDEO__WIDTH_PX=str(width_px),
-            CAMAGENT_VIDEO__HEIGHT_PX=str(height_px),
+            **{"CAMAGENT_VIDEO__WIDTH_PX": "640", "CAMAGENT_VIDEO__HEIGHT_PX": "360"}
+            | self._camera,
         )
 
     async def _start(self, module: str, *words: str, **settings: str) -> asyncio.subprocess.Process:
@@ -226,7 +231,7 @@ class Watching:
 
     async def notice(self) -> str:
         """Read what is said above the picture, be it instead of it or beside it."""
-        said = self.page.locator("#notice, #status-title")
+        said = self.page.locator("[data-part=notice], [data-part=status-title]")
         return "".join(await said.all_text_contents())
 
     async def text(self) -> str:

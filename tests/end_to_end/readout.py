@@ -42,7 +42,7 @@ _NEXT = """() => new Promise((resolve) => {
     observer.disconnect();
     setTimeout(resolve);
   });
-  const line = document.querySelector('#figures-panel .plot .line');
+  const line = document.querySelector('[data-part=figures-panel] .plot .line');
   observer.observe(line, { attributes: true });
 })"""
 

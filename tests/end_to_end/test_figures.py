@@ -158,7 +158,7 @@ async def test_the_overlay_is_hidden_and_shown(
         watching(browser, own_address, server.port) as person,
     ):
         await person.until_first_frame()
-        panel = person.page.locator("#figures-panel")
+        panel = person.page.locator("[data-part=figures-panel]")
         button = person.page.get_by_role("button", name="Figures")
         await expect(panel).to_be_hidden()
         await button.click()

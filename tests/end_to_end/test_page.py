@@ -1,51 +1,31 @@
 """What the viewer page does that needs no camera: signing in, choosing, and every way to fail."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from playwright.async_api import Locator, Page, expect
 
 import server_stub
 from server_stub.app import running
 from server_stub.relay import Relay
-from tests.end_to_end.conftest import OpenDevice, OpenPage, ScriptedDevice, good_token
+from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
 from tests.end_to_end.house import DEVICE_ID, USER_ID, relay, relay_settings
-from tests.support import DEADLINE_S
+from tests.end_to_end.played import (
+    answer_to,
+    button_of,
+    expect_state,
+    grant,
+    is_candidate,
+    send_answer,
+)
 
 WEB = Path(server_stub.__file__).parent / "web"
 PHONE = {"width": 360, "height": 740}
 STAGE_DEADLINE_MS = 15_000
 PATH_DEADLINE_MS = 17_000
 POLL_MS = 5_000
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Relay]:
-    """Hold a relay with one device and one user who may watch it."""
-    async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:
-        yield one
-
-
-async def expect_state(page: Page, **claims: str) -> None:
-    """Wait until the body's data attributes are as claimed."""
-    for name, value in claims.items():
-        attribute = f"data-{name.replace('_', '-')}"
-        await expect(page.locator("body")).to_have_attribute(attribute, value)
-
-
-def button_of(page: Page, device_id: str) -> Locator:
-    return page.locator("button.device").filter(has=page.get_by_text(device_id, exact=True))
-
-
-async def grant(server: Relay, *device_ids: str) -> None:
-    for device_id in device_ids:
-        await server.store.add_device(device_id)
-        await server.store.grant(USER_ID, device_id)
 
 
 async def width_overflow_px(page: Page) -> int:
@@ -130,7 +110,7 @@ async def test_a_token_that_expires_leads_back_to_the_form(
     server: Relay, page_for: OpenPage
 ) -> None:
     """When the server ends the connection with the token, the page says what to do."""
-    page = await page_for(server.port, token=good_token(valid_for_s=2))
+    page = await page_for(server.port, token=good_token(valid_for_s=4))
     await expect_state(page, link="active")
     await expect(page.get_by_role("alert")).to_contain_text("expired")
 
@@ -161,7 +141,8 @@ async def test_it_lists_devices_with_their_presence(
 
     await garden.close()
     await page.clock.run_for(POLL_MS)
-    await expect(button_of(page, "garden")).to_contain_text("last seen just now")
+    await expect(button_of(page, "garden")).to_contain_text("just now")
+    await expect(button_of(page, "garden")).to_contain_text("Offline since")
 
 
 async def test_it_says_that_there_is_nothing_to_watch(server: Relay, page_for: OpenPage) -> None:
@@ -240,8 +221,8 @@ async def test_an_offline_device_is_waited_for(
     """The page says that the device is offline, and watches as soon as it is back."""
     page = await page_for(server.port, device=DEVICE_ID)
     await expect_state(page, state="retrying", failure="device_offline")
-    await expect(page.locator("#status-title")).to_have_text("The camera is offline.")
-    await expect(page.locator("#countdown")).to_contain_text("Trying again")
+    await expect(page.locator("[data-part=status-title]")).to_have_text("The camera is offline.")
+    await expect(page.locator("[data-part=countdown]")).to_contain_text("Trying again")
 
     device = await device_for(server.port)
     await device.receive("signal_offer")
@@ -262,8 +243,8 @@ async def test_what_only_a_person_can_mend_is_not_retried(
     await server.store.add_device("foreign")
     page = await page_for(server.port, device=device_id)
     await expect_state(page, state="stopped", failure=failure)
-    await expect(page.locator("#status-title")).to_have_text(sentence)
-    await expect(page.locator("#countdown")).to_be_empty()
+    await expect(page.locator("[data-part=status-title]")).to_have_text(sentence)
+    await expect(page.locator("[data-part=countdown]")).to_be_empty()
 
     await page.get_by_role("button", name="Try again").click()
     await expect_state(page, state="stopped", failure=failure)
@@ -292,11 +273,11 @@ async def test_a_silent_device_has_a_deadline(
     page = await page_for(server.port, device=DEVICE_ID)
     first = await device.receive("signal_offer")
     await expect_state(page, state="asking", watch_state="offer_sent")
-    await expect(page.locator("#status-title")).to_have_text("Asking the camera…")
+    await expect(page.locator("[data-part=status-title]")).to_have_text("Asking the camera…")
 
     await page.clock.run_for(STAGE_DEADLINE_MS)
 
-    title = page.locator("#status-title")
+    title = page.locator("[data-part=status-title]")
     await expect(title).to_have_text("The camera did not answer within 15 seconds.")
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
     assert (await device.receive("watch_ended"))["session_id"] == first["session_id"]
@@ -316,12 +297,12 @@ async def test_a_device_without_a_way_to_it_is_explained(
         without = [line for line in lines if not is_candidate(line)]
         await send_answer(device, offer["session_id"], without)
         await expect_state(page, watch_state="ice_gathering")
-        await expect(page.locator("#status-title")).to_have_text("Connecting…")
+        await expect(page.locator("[data-part=status-title]")).to_have_text("Connecting…")
         await page.clock.run_for(PATH_DEADLINE_MS)
 
     await expect_state(page, failure="no_path_no_turn")
-    await expect(page.locator("#status-advice")).to_contain_text("no TURN relay")
-    await expect(page.locator("#status-advice")).to_contain_text("at the camera: none")
+    await expect(page.locator("[data-part=status-advice]")).to_contain_text("no TURN relay")
+    await expect(page.locator("[data-part=status-advice]")).to_contain_text("at the camera: none")
 
 
 async def test_what_the_camera_found_is_told_in_short_and_in_full(
@@ -348,9 +329,11 @@ async def test_what_the_camera_found_is_told_in_short_and_in_full(
             message=f"{found}; 2 pairs were tried: {check}",
         )
     await expect_state(page, state="retrying", failure="not_connected")
-    title = page.locator("#status-title")
+    title = page.locator("[data-part=status-title]")
     await expect(title).to_have_text("The connection to the camera did not come about.")
-    await expect(page.locator("#status-advice")).to_have_text(f"The camera says: {check}")
+    await expect(page.locator("[data-part=status-advice]")).to_have_text(
+        f"The camera says: {check}"
+    )
     full = page.get_by_text(found)
     await expect(full).to_be_hidden()
     await page.get_by_text("Details").click()
@@ -372,7 +355,7 @@ async def test_another_network_starts_a_connection_anew(
     ended = await device.receive("watch_ended")
     assert ended == {"session_id": first["session_id"], "reason": "user_ended"}
     await expect_state(page, failure="network_changed", watch_state="offer_sent")
-    await expect(page.locator("#status-title")).to_have_text("Your network has changed.")
+    await expect(page.locator("[data-part=status-title]")).to_have_text("Your network has changed.")
     assert (await device.receive("signal_offer"))["session_id"] != first["session_id"]
 
 
@@ -382,9 +365,9 @@ async def test_who_is_offline_is_told_so(server: Relay, page_for: OpenPage) -> N
     await expect_state(page, failure="device_offline")
     await page.context.set_offline(offline=True)
     await expect_state(page, network="offline")
-    await expect(page.locator("#status-title")).to_have_text("You are offline.")
+    await expect(page.locator("[data-part=status-title]")).to_have_text("You are offline.")
     await page.context.set_offline(offline=False)
-    await expect(page.locator("#status-title")).to_have_text("The camera is offline.")
+    await expect(page.locator("[data-part=status-title]")).to_have_text("The camera is offline.")
 
 
 async def test_an_answer_that_is_none_is_explained(
@@ -396,7 +379,9 @@ async def test_an_answer_that_is_none_is_explained(
     session_id = (await device.receive("signal_offer"))["session_id"]
     await send_answer(device, session_id, ["v=0", "nonsense"])
     await expect_state(page, failure="bad_answer")
-    await expect(page.locator("#status-title")).to_contain_text("This browser cannot use")
+    await expect(page.locator("[data-part=status-title]")).to_contain_text(
+        "This browser cannot use"
+    )
 
 
 @pytest.mark.parametrize(
@@ -426,8 +411,8 @@ async def test_it_says_why_a_session_ended(
     await device.say("watch_ended", session_id=session_id, reason=reason, message=message)
 
     await expect_state(page, state=state, failure=reason)
-    await expect(page.locator("#status-title")).to_have_text(sentence)
-    await expect(page.locator("#status-advice")).to_contain_text(message)
+    await expect(page.locator("[data-part=status-title]")).to_have_text(sentence)
+    await expect(page.locator("[data-part=status-advice]")).to_contain_text(message)
     await expect(page.get_by_role("button", name="Try again")).to_be_visible()
     if state == "retrying":
         await device.receive("signal_offer")
@@ -454,7 +439,7 @@ async def test_a_device_that_drops_off_is_told(
     page = await page_for(server.port, device=DEVICE_ID)
     await device.receive("signal_offer")
     await device.close()
-    await expect(page.locator("#status-title")).to_have_text(
+    await expect(page.locator("[data-part=status-title]")).to_have_text(
         "The camera lost its connection to the server."
     )
 
@@ -476,7 +461,7 @@ async def test_a_browser_that_cannot_is_told(
     """Without WebRTC or without H.264 the page says what to use instead."""
     page = await page_for(server.port, device=DEVICE_ID, before=before)
     await expect_state(page, state="stopped", failure=failure)
-    await expect(page.locator("#status-advice")).to_contain_text(sentence)
+    await expect(page.locator("[data-part=status-advice]")).to_contain_text(sentence)
 
 
 async def test_it_comes_back_after_the_relay(
@@ -489,7 +474,9 @@ async def test_it_comes_back_after_the_relay(
         page = await page_for(port, device=DEVICE_ID)
         await expect_state(page, watch_state="offer_sent")
     await expect_state(page, state="retrying", link="waiting")
-    await expect(page.locator("#status-title")).to_have_text("The server cannot be reached.")
+    await expect(page.locator("[data-part=status-title]")).to_have_text(
+        "The server cannot be reached."
+    )
 
     async with running(relay_settings(tmp_path, port=port)):
         await page.get_by_role("button", name="Try again").click()
@@ -521,9 +508,9 @@ async def test_candidates_may_overtake_the_answer(
         await expect_state(page, state="live", watch_state="streaming", picture="moving")
         video = page.locator("video[data-shown]")
         assert int(await video.get_attribute("data-first-frame-ms") or 0) > 0
-        await expect(page.locator("#figures")).to_contain_text("640 \u00d7 480")
-        await expect(page.locator("#figures")).to_contain_text("direct")
-        await expect(page.locator("#overlay")).to_be_hidden()
+        await expect(page.locator("[data-part=figures]")).to_contain_text("640 \u00d7 480")
+        await expect(page.locator("[data-part=figures]")).to_contain_text("direct")
+        await expect(page.locator("[data-part=overlay]")).to_be_hidden()
 
 
 # People
@@ -597,29 +584,6 @@ async def test_texts_stand_out_from_their_background(
     pairs += [("on-accent", "accent")]
     for text, under in pairs:
         assert contrast(colours[text], colours[under]) >= 4.5, f"{text} on {under}"
-
-
-# A device with a picture, by the plainest means
-
-
-async def answer_to(offer: dict[str, Any], stack: AsyncExitStack) -> str:
-    """Answer an offer with a test picture; gives the SDP, the candidates in it."""
-    connection = RTCPeerConnection()
-    stack.push_async_callback(connection.close)
-    connection.addTrack(VideoStreamTrack())
-    sdp = offer["sdp"]
-    await connection.setRemoteDescription(RTCSessionDescription(sdp["sdp"], sdp["type"]))
-    await connection.setLocalDescription(await connection.createAnswer())
-    return connection.localDescription.sdp
-
-
-async def send_answer(device: ScriptedDevice, session_id: str, lines: Sequence[str]) -> None:
-    answer = {"type": "answer", "sdp": "".join(f"{line}\r\n" for line in lines)}
-    await device.say("signal_answer", session_id=session_id, sdp=answer)
-
-
-def is_candidate(line: str) -> bool:
-    return line.startswith(("a=candidate:", "a=end-of-candidates"))
 
 
 async def tab_to(page: Page, target: Locator) -> None:

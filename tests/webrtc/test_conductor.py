@@ -113,8 +113,9 @@ class House:
         self.viewers: list[PlayedViewer] = []
 
     @contextlib.contextmanager
-    def viewer(self, takes_bps: int) -> Iterator[PlayedViewer]:
+    def viewer(self, takes_bps: int, *, wants_bps: int | None = None) -> Iterator[PlayedViewer]:
         one = PlayedViewer(takes_bps, PlayedSender())
+        one.sender.ceiling_bps = wants_bps
         with self.conductor.served(one.sender):
             self.viewers.append(one)
             try:
@@ -231,6 +232,31 @@ async def test_the_low_rung_is_made_only_while_somebody_needs_it(house: House) -
             assert house.low.hub.subscriber_count == 1
         assert house.low.hub.subscriber_count == 0
     assert house.main.hub.subscriber_count == 0
+
+
+async def test_who_wants_little_gets_the_low_rung_alone(house: House) -> None:
+    """The others keep theirs, it is never tried with more, and the log can say why."""
+    with (
+        house.viewer(takes_bps=10_000_000) as large,
+        house.viewer(takes_bps=10_000_000, wants_bps=300_000) as small,
+    ):
+        house.goes_on(120)
+        assert (large.sender.tally.rung, small.sender.tally.rung) == ("main", "low")
+        assert small.sender.tally.rate_why == "the viewer's wish"
+        assert small.sender.tally.padding_bytes == 0
+        assert (house.main.bitrate_bps, house.low.bitrate_bps) == (LIMITS.ceiling_bps, 300_000)
+
+
+async def test_a_low_rung_that_fails_is_done_without_by_who_wants_little(house: House) -> None:
+    """It sees the main rung, at the rate that the others have."""
+    house.low.problem = "it cannot be had"
+    with (
+        house.viewer(takes_bps=10_000_000),
+        house.viewer(takes_bps=10_000_000, wants_bps=300_000) as small,
+    ):
+        house.goes_on(30)
+        assert small.sender.tally.rung == "main"
+        assert house.main.bitrate_bps == LIMITS.ceiling_bps
 
 
 async def test_below_the_low_rung_there_are_stills(house: House) -> None:

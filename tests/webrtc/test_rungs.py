@@ -117,6 +117,35 @@ def test_from_stills_it_goes_back_to_the_low_rung() -> None:
     assert room.after_s(10) == [Place.LOW]
 
 
+def test_who_wants_little_is_on_the_low_rung() -> None:
+    """At once and for good, however good its way is; those on the main rung do not notice."""
+    room = Room(2_000_000, 2_000_000)
+    room.watchers[0].ceiling_bps = 400_000
+    assert room.after_s(LOOK_S) == [Place.LOW, Place.MAIN]
+    assert (room.main_bps, room.low_bps) == (2_000_000, 400_000)
+    assert room.after_s(60) == [Place.LOW, Place.MAIN]
+
+
+def test_who_wants_less_than_all_stays_on_main() -> None:
+    """And gets no more than it wants, while nobody wants more."""
+    room = Room(2_400_000, 2_400_000)
+    room.watchers[0].ceiling_bps = 1_800_000
+    assert room.after_s(10) == [Place.MAIN, Place.MAIN]
+    assert room.main_bps == 2_400_000
+    room.watchers[1].ceiling_bps = 1_900_000
+    assert room.main_bps == 1_900_000
+
+
+def test_without_a_low_rung_who_wants_little_holds_nobody_back() -> None:
+    """Among others it gets what they get; alone it gets what it wants."""
+    room = Room(2_000_000, 2_000_000, low=None)
+    room.watchers[0].ceiling_bps = 400_000
+    assert room.after_s(10) == [Place.MAIN, Place.MAIN]
+    assert room.main_bps == 2_000_000
+    room.watchers.pop()
+    assert room.main_bps == 400_000
+
+
 def test_without_a_low_rung_nobody_moves() -> None:
     """The main one goes as low as is allowed."""
     room = Room(2_000_000, 20_000, low=None)

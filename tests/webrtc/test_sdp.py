@@ -126,6 +126,26 @@ def test_a_header_extension_is_found(line: str, extension_id: int | None) -> Non
     assert read_offer(f"{SESSION}{VIDEO}{line}\r\n").extension_id("urn:x") == extension_id
 
 
+@pytest.mark.parametrize(
+    ("lines", "ceiling_bps"),
+    [
+        ("", None),
+        ("b=AS:500\r\n", 459_000),
+        ("b=TIAS:300000\r\n", 300_000),
+        ("b=AS:500\r\nb=TIAS:300000\r\n", 300_000),
+        ("b=AS:1\r\n", 1),
+        ("b=AS:0\r\n", None),
+        ("b=AS:-5\r\n", None),
+        ("b=CT:500\r\n", None),
+        (f"b=AS:{'9' * 5000}\r\n", None),
+    ],
+)
+def test_a_viewer_says_how_much_it_wants(lines: str, ceiling_bps: int | None) -> None:
+    """In its video section; what is no bandwidth is none."""
+    offer = read_offer(f"{SESSION}b=AS:7\r\n{VIDEO}{lines}{DATA}b=AS:8\r\n")
+    assert offer.video.ceiling_bps == ceiling_bps
+
+
 def test_the_answer_names_the_level_that_is_sent() -> None:
     """Of the profile nothing changes."""
     answer = with_level(SESSION + VIDEO, "4.0")

@@ -1,0 +1,61 @@
+"""Devices with a picture by the plainest means: a test's script, and a peer of aiortc."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from playwright.async_api import Locator, Page, expect
+
+from server_stub.relay import Relay
+from tests.end_to_end.conftest import ScriptedDevice
+from tests.end_to_end.house import USER_ID
+
+
+async def expect_state(page: Page, **claims: str) -> None:
+    """Wait until the body's data attributes are as claimed."""
+    for name, value in claims.items():
+        attribute = f"data-{name.replace('_', '-')}"
+        await expect(page.locator("body")).to_have_attribute(attribute, value)
+
+
+def button_of(page: Page, device_id: str) -> Locator:
+    return page.locator("button.device").filter(has=page.get_by_text(device_id, exact=True))
+
+
+def tile_of(page: Page, device_id: str) -> Locator:
+    return page.locator(f'.tile[data-device-id="{device_id}"]')
+
+
+async def grant(server: Relay, *device_ids: str) -> None:
+    for device_id in device_ids:
+        await server.store.add_device(device_id)
+        await server.store.grant(USER_ID, device_id)
+
+
+async def serve(device: ScriptedDevice, stack: AsyncExitStack) -> str:
+    """Answer the device's next offer with a test picture; give the session's id."""
+    offer = await device.receive("signal_offer")
+    session_id = str(offer["session_id"])
+    await send_answer(device, session_id, (await answer_to(offer, stack)).splitlines())
+    return session_id
+
+
+async def answer_to(offer: dict[str, Any], stack: AsyncExitStack) -> str:
+    """Answer an offer with a test picture; gives the SDP, the candidates in it."""
+    connection = RTCPeerConnection()
+    stack.push_async_callback(connection.close)
+    connection.addTrack(VideoStreamTrack())
+    sdp = offer["sdp"]
+    await connection.setRemoteDescription(RTCSessionDescription(sdp["sdp"], sdp["type"]))
+    await connection.setLocalDescription(await connection.createAnswer())
+    return connection.localDescription.sdp
+
+
+async def send_answer(device: ScriptedDevice, session_id: str, lines: Sequence[str]) -> None:
+    answer = {"type": "answer", "sdp": "".join(f"{line}\r\n" for line in lines)}
+    await device.say("signal_answer", session_id=session_id, sdp=answer)
+
+
+def is_candidate(line: str) -> bool:
+    return line.startswith(("a=candidate:", "a=end-of-candidates"))
