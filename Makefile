@@ -1,6 +1,6 @@
 # make demo        relay, agent and viewer page on this machine: prints one URL to open
 # make test        every test that needs no Raspberry Pi rig, in two halves at once: test-viewers those of
-#                  sessions, relay and page, test-others the others
+#                  sessions and page, test-others the others
 # make test-rig    tests with the real picamera2 in the rig that PI_RIG names; test-rig-machine those
 #                  that boot it, test-rig-camera the others
 # make lint types  style and types
@@ -41,10 +41,10 @@ test: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-viewers test-others
 
 test-viewers:
-	$(BIN)/python -m pytest tests/webrtc tests/server_stub tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest tests/webrtc tests/end_to_end $(ARGS)
 
 test-others:
-	$(BIN)/python -m pytest --ignore=tests/rig --ignore=tests/webrtc --ignore=tests/server_stub --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/rig --ignore=tests/webrtc --ignore=tests/end_to_end $(ARGS)
 
 test-rig: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-rig-machine test-rig-camera
