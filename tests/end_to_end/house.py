@@ -18,9 +18,10 @@ from camagent.media.timestamp import read_timestamp
 from camagent.settings import Settings, VideoSettings
 from server_stub.app import running
 from server_stub.auth import make_token
+from server_stub.records import SessionRecord
 from server_stub.relay import Relay
 from server_stub.settings import RelaySettings
-from server_stub.store import SessionRecord, open_store
+from server_stub.store import open_store
 from tests.support import eventually
 from tests.support import running as task_running
 

@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed
 
 from server_stub.app import running
 from server_stub.auth import make_token
+from server_stub.records import SessionRecord
 from server_stub.relay import Relay
 from server_stub.settings import RelaySettings
-from server_stub.store import SessionRecord
 from tests.support import DEADLINE_S, eventually
 
 SECRET = "a secret of a throw-away relay, long enough"

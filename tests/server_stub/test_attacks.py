@@ -123,7 +123,7 @@ async def _pour(peer: Client, text: str) -> None:
 
 async def test_sockets_that_say_nothing_are_closed(tmp_path: Path) -> None:
     """Half-open sockets cost a place for as long as a hello may take, and no longer."""
-    async with relay_at(tmp_path, hello_deadline_s=0.5) as relay, undisturbed_session(relay):
+    async with relay_at(tmp_path, hello_deadline_s=1.0) as relay, undisturbed_session(relay):
         async with contextlib.AsyncExitStack() as held:
             silent = [
                 await held.enter_async_context(client(relay, path))

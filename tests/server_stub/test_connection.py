@@ -132,7 +132,7 @@ async def test_the_allowance_comes_back(tmp_path: Path) -> None:
 async def test_silence_ends_a_connection(tmp_path: Path) -> None:
     """Who says nothing for too long is taken for gone; who speaks stays."""
     async with (
-        relay_at(tmp_path, idle_timeout_s=0.6) as relay,
+        relay_at(tmp_path, idle_timeout_s=1.5) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):

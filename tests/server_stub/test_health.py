@@ -36,7 +36,7 @@ async def test_a_relay_that_stops_is_not_ready(relay: Relay) -> None:
     """A balancer sends nobody there any more; the process is alive all the same."""
     relay.unready_because = "draining"
 
-    told = {"ready": False, "reasons": ["the relay stops"], "degraded": []}
+    told = {"ready": False, "reasons": ["draining"], "degraded": []}
     assert await _get(relay, "/readyz") == (503, told)
     assert (await _get(relay, "/healthz"))[0] == 200
 
