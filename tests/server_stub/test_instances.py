@@ -90,7 +90,7 @@ async def test_the_newest_connection_wins_wherever_it_is(two: TwoInstances) -> N
             assert await older.ended() == (1008, REPLACED)
             ended = await user.payload("watch_ended")
             assert ended == {"session_id": lost_id, "reason": "device_disconnected"}
-            await until(lambda: not two.of_devices._connections)
+            await until(lambda: not two.of_devices.present)
             await watch(user, newer)
             assert await two.of_devices.presence.is_online("cam")
             assert (await recorded(two, lost_id)).reason == "device_disconnected"

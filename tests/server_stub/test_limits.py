@@ -133,7 +133,7 @@ async def test_an_address_holds_so_many_connections(tmp_path: Path) -> None:
             assert await _status(relay, "device") == (429, "5")
             await watch(user, cam)
         async with contextlib.AsyncExitStack() as held:
-            await until(lambda: len(relay._connections) == 1)
+            await until(lambda: len(relay.present) == 1)
             await held.enter_async_context(viewer(relay))
     assert _value(relay, "rate_limited_total", limit="connections") == 2
 
