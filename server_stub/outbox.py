@@ -161,9 +161,9 @@ class Outbox:
                     await self._say_goodbye(item)
                     return
                 self._waiting_bytes -= len(item)
+                self._tell_of_room()
                 async with asyncio.timeout(_SEND_DEADLINE_S):
                     await self._websocket.send_frame(item, WSMsgType.TEXT)
-                self._tell_of_room()
             self._queue = None
         except TimeoutError:
             self._cut_off()
