@@ -41,7 +41,7 @@ _BEGINNINGS = ("/ws/", "/whep/")
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
     application = web.Application(
-        middlewares=[_refuse_while_draining, relay.door.admit, _refuse_strangers],
+        middlewares=[relay.door.admit, _refuse],
         client_max_size=LARGEST_MESSAGE_BYTES,
     )
     application[RELAY] = relay
@@ -145,26 +145,23 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @web.middleware
-async def _refuse_strangers(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse strangers' pages before they are connected, and name the client in every log line."""
+async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what would be ended at once, and strangers' pages before they are connected.
+
+    Names the client in every log line of the request.
+    """
     if not request.path.startswith(_BEGINNINGS):
         return await handler(request)
-    with structlog.contextvars.bound_contextvars(address=client_address(request)):
-        if origin_is_allowed(request):
-            return await handler(request)
-        log.info("origin.refused", origin=request.headers["Origin"][:_LONGEST_ORIGIN])
-        raise web.HTTPForbidden(text="this page's origin is not allowed here\n")
+    reason = request.app[RELAY].unready_because
+    if reason is not None and request.method in ("GET", "POST"):  # what ends a session may pass
+        raise web.HTTPServiceUnavailable(text=f"{reason}\n", headers={"Retry-After": "1"})
+    # A request has a task of its own, and with it what is bound here ends.
+    structlog.contextvars.bind_contextvars(address=client_address(request))
+    if origin_is_allowed(request):
+        return await handler(request)
+    log.info("origin.refused", origin=request.headers["Origin"][:_LONGEST_ORIGIN])
+    raise web.HTTPForbidden(text="this page's origin is not allowed here\n")
 
 
 async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
-
-
-@web.middleware
-async def _refuse_while_draining(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let nothing begin that would be ended at once; what ends a session may pass."""
-    reason = request.app[RELAY].unready_because
-    begins = request.method in ("GET", "POST") and request.path.startswith(_BEGINNINGS)
-    if begins and reason is not None:
-        raise web.HTTPServiceUnavailable(text=f"{reason}\n", headers={"Retry-After": "1"})
-    return await handler(request)

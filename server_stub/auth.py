@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from server_stub.keys import ALGORITHMS, HS256, Key, KeysAway, KeySource
 
 _LONGEST_USER_ID = 128
 _CLOCKS_APART_S = 5.0
+_TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 
 class TokenInvalid(Exception):
@@ -130,6 +132,8 @@ def is_one_of(token_hash: str, kept: Iterable[str]) -> bool:
 
 def _header_of(token: str) -> tuple[str, str | None]:
     """Read which algorithm and key a token says that it was signed with; nothing is checked yet."""
+    if not _TOKEN.fullmatch(token):  # the library would read past what is no base64
+        raise TokenInvalid("not of a token's shape")
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, UnicodeError, ValueError) as error:

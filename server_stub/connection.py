@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -28,6 +27,8 @@ SERVER_ERROR = 1011
 _LOST = 1006
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
+_AT_ONCE = 16
+"""Messages of a burst that are taken before others have a turn, and what they caused goes out."""
 _FORWARDED = frozenset({"signal_offer", "signal_answer", "signal_ice"})
 
 
@@ -43,7 +44,7 @@ class Limits:
 
 
 class Connection:
-    """One client's WebSocket. Made by `accepted`.
+    """One client's WebSocket. Made by `converse`.
 
     Attributes:
         owner: whose it is, once that is known: `device_id` or `user_id` of the log's line.
@@ -53,13 +54,14 @@ class Connection:
         "__weakref__",
         "_allowance",
         "_code",
+        "_forwarding_since_s",
         "_heard_at_s",
-        "_idle",
         "_is_stuck",
         "_limits",
         "_loop",
         "_meter",
         "_outbox",
+        "_pinged_at_s",
         "_received",
         "_sent",
         "_since_s",
@@ -74,15 +76,14 @@ class Connection:
         transport: asyncio.Transport | None,
         limits: Limits,
         meter: Meter,
-        tasks: asyncio.TaskGroup,
     ) -> None:
         self._websocket = websocket
-        self._outbox = Outbox(websocket, transport, tasks, self._note_stuck)
+        self._outbox = Outbox(websocket, transport, self._note_stuck)
         self._limits = limits
         self._meter = meter
         self._loop = asyncio.get_running_loop()
-        self._since_s = self._heard_at_s = self._loop.time()
-        self._idle: asyncio.TimerHandle | None = None
+        self._since_s = self._heard_at_s = self._pinged_at_s = self._loop.time()
+        self._forwarding_since_s: float | None = None
         self._allowance = TokenBucket(
             per_second=limits.messages_per_second,
             at_once=limits.messages_at_once,
@@ -95,11 +96,6 @@ class Connection:
         self.owner: dict[str, str] = {}
 
     @property
-    def response(self) -> web.WebSocketResponse:
-        """What aiohttp wants back from a socket's handler."""
-        return self._websocket
-
-    @property
     def is_over(self) -> bool:
         """True when nothing can be sent any more, not even a goodbye."""
         return self._outbox.is_over
@@ -108,6 +104,15 @@ class Connection:
     def is_stuck(self) -> bool:
         """True once the client was cut off because it took no message."""
         return self._is_stuck
+
+    @property
+    def has_room(self) -> bool:
+        """False while so much waits here that a peer should not add to it."""
+        return self._outbox.has_room
+
+    async def room(self) -> None:
+        """Wait until a peer may add to what waits here; at once, if nothing is taken any more."""
+        await self._outbox.room()
 
     def send(self, message: Message) -> None:
         """Send `message` in its turn; never blocks. A client that reads nothing is cut off."""
@@ -149,9 +154,12 @@ class Connection:
         self._meter.received[message.type].inc()
         return message
 
-    async def messages(self, direction: Direction[M]) -> AsyncIterator[M]:
-        """Yield what the client says until the connection ends; answer what is no message."""
-        self._check_silence()
+    async def next(self, direction: Direction[M]) -> M | None:
+        """Take the next message, or None when the connection is over; answer what is no message."""
+        if self._forwarding_since_s is not None:
+            took_s = time.perf_counter() - self._forwarding_since_s
+            self._meter.meters.forward_s.observe(took_s)
+            self._forwarding_since_s = None
         received = self._meter.received
         while (text := await self._receive()) is not None:
             if self._outbox.is_closing:
@@ -167,18 +175,32 @@ class Connection:
                 self.send_error(f"Invalid message: {error}", request_id=error.request_id)
                 continue
             received[message.type].inc()
-            if message.type not in _FORWARDED:
-                yield message
-                continue
-            since_s = time.perf_counter()
-            yield message
-            self._meter.meters.forward_s.observe(time.perf_counter() - since_s)
+            if message.type in _FORWARDED:
+                self._forwarding_since_s = time.perf_counter()
+            return message
+        return None
+
+    def look_after(self) -> None:
+        """Ping now and then, and close once nothing was heard for too long.
+
+        Not by aiohttp: its timers are several for each connection, and it takes a pong for a word,
+        which a client's library sends whether or not its program is alive. Whether the client's
+        machine is there, the kernel tells: it gives up where a ping is not acknowledged.
+        """
+        now_s = self._loop.time()
+        if now_s - self._heard_at_s >= self._limits.idle_timeout_s:
+            self.close(POLICY_VIOLATION, "silent for too long")
+        elif now_s - self._pinged_at_s >= _PING_INTERVAL_S:
+            self._pinged_at_s = now_s
+            self._outbox.ping()
+
+    async def settle(self) -> None:
+        """Wait until what is queued has gone out, or is given up."""
+        await self._outbox.settle()
 
     def end(self) -> None:
         """Say in one line how it went; nothing more is taken for sending."""
         self._outbox.is_closing = True
-        if self._idle is not None:
-            self._idle.cancel()
         self._meter.connections.dec()
         code = self._websocket.close_code if self._code in (None, NORMAL) else self._code
         log.info(
@@ -207,6 +229,8 @@ class Connection:
         message = await self._websocket.receive()
         self._heard_at_s = self._loop.time()
         self._received += 1
+        if self._received % _AT_ONCE == 0:
+            await asyncio.sleep(0)  # what is in the buffer is taken without a wait
         match message.type:
             case WSMsgType.TEXT:
                 return str(message.data)
@@ -216,49 +240,52 @@ class Connection:
                 self._why = self._why or f"broken: {message.data}"
         return None
 
-    def _check_silence(self) -> None:
-        """Close once nothing was heard for too long, else look again when that could be.
-
-        Not aiohttp's own timeout: that starts anew with every pong, which a client's library sends
-        whether or not its program is alive.
-        """
-        left_s = self._heard_at_s + self._limits.idle_timeout_s - self._loop.time()
-        if left_s <= 0:
-            self.close(POLICY_VIOLATION, "silent for too long")
-        else:
-            self._idle = self._loop.call_later(left_s, self._check_silence)
-
     def _note_stuck(self, messages: int, size: int) -> None:
         self._is_stuck = True
         self._why = f"took no messages: {messages} waited with {size} bytes"
         self._meter.meters.outbox_drops.inc(messages)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Drop the socket without a word."""
         self._outbox.abort()
 
 
-@asynccontextmanager
-async def accepted(request: web.Request, limits: Limits, meter: Meter) -> AsyncIterator[Connection]:
-    """Hold one WebSocket. A fault of ours inside the block closes it with 1011, and only it."""
+async def converse(
+    request: web.Request,
+    limits: Limits,
+    meter: Meter,
+    present: set[Connection],
+    talk: Callable[[Connection], Awaitable[None]],
+) -> web.WebSocketResponse:
+    """Hold one WebSocket, among those that are `present`, for as long as `talk` takes.
+
+    A fault of ours in it closes the WebSocket with 1011, and only it.
+    """
     websocket = web.WebSocketResponse(
-        compress=False,
-        heartbeat=_PING_INTERVAL_S,
-        max_msg_size=limits.largest_message_bytes,
-        timeout=_CLOSE_DEADLINE_S,
+        compress=False, max_msg_size=limits.largest_message_bytes, timeout=_CLOSE_DEADLINE_S
     )
     try:
         await websocket.prepare(request)
     except ConnectionError as error:
         # The client is gone already. Anything else than an answer would be logged as our fault.
         raise web.HTTPBadRequest(text="gone") from error
+    websocket.headers.clear()  # they are sent, and would take a kilobyte for as long as this lasts
+    connection = Connection(websocket, request.transport, limits, meter)
     meter.connections.inc()
-    async with asyncio.TaskGroup() as tasks:
-        connection = Connection(websocket, request.transport, limits, meter, tasks)
+    present.add(connection)
+    try:
+        await talk(connection)
+        connection.close(NORMAL, "")
+    except Exception:
+        log.exception("connection.crashed")
+        connection.crash()
+    except asyncio.CancelledError:
+        connection.abort()
+        raise
+    finally:
+        present.discard(connection)
         try:
-            yield connection
-            connection.close(NORMAL, "")
-        except Exception:
-            log.exception("connection.crashed")
-            connection.crash()
+            await connection.settle()
         finally:
             connection.end()
+    return websocket

@@ -22,7 +22,7 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from server_stub.auth import bearer
-from server_stub.connection import POLICY_VIOLATION, Connection, accepted
+from server_stub.connection import POLICY_VIOLATION, Connection, converse
 from server_stub.presence import Lease
 from server_stub.relay import RELAY, Relay
 
@@ -34,17 +34,19 @@ REPLACED = "replaced by a newer connection"
 async def serve_device(request: web.Request) -> web.StreamResponse:
     """Run one device's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits, relay.meters.of_device) as connection:
-        with relay.counted(connection):
-            hello = await _introduce(
-                relay, connection, bearer(request.headers.get("Authorization"))
-            )
-            if hello is not None:
-                device_id = hello.payload.device_id
-                connection.owner = {"device_id": device_id}
-                with structlog.contextvars.bound_contextvars(device_id=device_id):
-                    await _serve(relay, connection, hello)
-    return connection.response
+    token = bearer(request.headers.get("Authorization"))
+
+    async def talk(connection: Connection) -> None:
+        hello = await _introduce(relay, connection, token)
+        if hello is not None:
+            device_id, request_id = hello.payload.device_id, hello.request_id
+            del hello  # thousands are connected, and all of them have said it
+            connection.owner = {"device_id": device_id}
+            # For this request's task, which is its own.
+            structlog.contextvars.bind_contextvars(device_id=device_id)
+            await _serve(relay, connection, device_id, request_id)
+
+    return await converse(request, relay.limits, relay.meters.of_device, relay.present, talk)
 
 
 async def _introduce(relay: Relay, connection: Connection, token: str | None) -> DeviceHello | None:
@@ -68,9 +70,10 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
     return hello
 
 
-async def _serve(relay: Relay, connection: Connection, hello: DeviceHello) -> None:
+async def _serve(
+    relay: Relay, connection: Connection, device_id: str, request_id: str | None
+) -> None:
     """Be the device's newest connection, everywhere, from before it is told so until it ends."""
-    device_id = hello.payload.device_id
     lease = await relay.presence.register(device_id, lambda: _replace(relay, device_id, connection))
     try:
         if not relay.presence.holds(lease):
@@ -80,20 +83,23 @@ async def _serve(relay: Relay, connection: Connection, hello: DeviceHello) -> No
         if older is not None:
             _replace(relay, device_id, older)
         relay.devices[device_id] = connection
-        payload = DeviceHelloAck.Payload(
-            device_id=device_id, extensions=(WATCH_ENDED, SESSION_REPORT)
-        )
-        connection.send(DeviceHelloAck(request_id=hello.request_id, payload=payload))
+        connection.send(_acknowledgement(device_id, request_id))
         with relay.sessions.held_by(connection, "device_disconnected"):
             relay.note_seen(device_id)
             log.info("device.online", replaced=older is not None)
-            async for message in connection.messages(FROM_DEVICE):
+            while (message := await connection.next(FROM_DEVICE)) is not None:
                 _take(relay, connection, lease, message)
+                del message  # rather than keep it until the next one comes
     finally:
         if relay.devices.get(device_id) is connection:
             del relay.devices[device_id]
         relay.note_seen(device_id)
         await relay.presence.unregister(lease)
+
+
+def _acknowledgement(device_id: str, request_id: str | None) -> DeviceHelloAck:
+    payload = DeviceHelloAck.Payload(device_id=device_id, extensions=(WATCH_ENDED, SESSION_REPORT))
+    return DeviceHelloAck(request_id=request_id, payload=payload)
 
 
 def _replace(relay: Relay, device_id: str, older: Connection) -> None:

@@ -14,7 +14,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import WSMsgType, web
+
+log = structlog.get_logger(__name__)
 
 _MOST_WAITING = 64
 _MOST_WAITING_BYTES = 256 * 1024
@@ -22,6 +25,7 @@ _SEND_DEADLINE_S = 10.0
 # Where asyncio and uvloop let a paused writer go on: below it nobody is asked to wait.
 _ROOMY_BYTES = 16 * 1024
 _LONGEST_REASON_BYTES = 123
+_PING = bytes((0x89, 0))
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
@@ -35,10 +39,10 @@ class Outbox:
     """The outgoing half of one WebSocket. `on_stuck` is told the messages that nobody took."""
 
     __slots__ = (
-        "_is_draining",
+        "_draining",
         "_on_stuck",
         "_queue",
-        "_tasks",
+        "_room",
         "_transport",
         "_waiting_bytes",
         "_websocket",
@@ -50,16 +54,15 @@ class Outbox:
         self,
         websocket: web.WebSocketResponse,
         transport: asyncio.Transport | None,
-        tasks: asyncio.TaskGroup,
         on_stuck: Callable[[int, int], None],
     ) -> None:
         self._websocket = websocket
         self._transport = transport
-        self._tasks = tasks
         self._on_stuck = on_stuck
         self._queue: deque[bytes | _Close] | None = None
         self._waiting_bytes = 0
-        self._is_draining = False
+        self._draining: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
         self.is_closing = False
         self.is_aborted = False
 
@@ -68,12 +71,39 @@ class Outbox:
         """True when nothing can be sent any more, not even a goodbye."""
         return self.is_aborted or self._websocket.closed
 
+    @property
+    def has_room(self) -> bool:
+        """False while half of what may wait does. The other half is for the relay's own messages."""
+        return not self._queue or (
+            len(self._queue) < _MOST_WAITING // 2 and self._waiting_bytes < _MOST_WAITING_BYTES // 2
+        )
+
+    async def room(self) -> None:
+        """Wait for `has_room`; not if nothing more is taken."""
+        while not (self.has_room or self.is_closing):
+            if self._room is None:
+                self._room = asyncio.Event()
+            await self._room.wait()
+
+    def ping(self) -> None:
+        """Ask the client's machine for a sign of life, unless there is something to acknowledge."""
+        transport = self._transport
+        if (
+            self.is_closing
+            or self._draining is not None
+            or transport is None
+            or self._websocket.closed
+        ):
+            return
+        if not (transport.is_closing() or transport.get_write_buffer_size()):
+            transport.write(_PING)
+
     def put(self, text: bytes) -> None:
         """Send `text`, now or as soon as it can be; never blocks."""
         transport = self._transport
         if self.is_closing or self._websocket.closed or transport is None:
             return
-        if not self._is_draining and transport.get_write_buffer_size() < _ROOMY_BYTES:
+        if self._draining is None and transport.get_write_buffer_size() < _ROOMY_BYTES:
             if not transport.is_closing():
                 transport.write(_frame(text))
             return
@@ -87,6 +117,7 @@ class Outbox:
         """Close after what is queued has gone out; never blocks, and a second time is nothing."""
         if not self.is_closing:
             self.is_closing = True
+            self._tell_of_room()
             if not self._websocket.closed:
                 self._wait(_Close(code, reason))
 
@@ -95,6 +126,7 @@ class Outbox:
         self.is_closing = self.is_aborted = True
         self._queue = None
         self._waiting_bytes = 0
+        self._tell_of_room()
         if self._transport is not None:
             held = self._transport.get_extra_info("socket")
             if held is not None:
@@ -103,13 +135,22 @@ class Outbox:
                     held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             self._transport.abort()
 
+    async def settle(self) -> None:
+        """Wait until what is queued has gone out, or is given up."""
+        if self._draining is not None:
+            await self._draining
+
+    def _tell_of_room(self) -> None:
+        if self._room is not None and (self.is_closing or self.has_room):
+            self._room.set()
+            self._room = None
+
     def _wait(self, item: bytes | _Close) -> None:
         if self._queue is None:
             self._queue = deque()
         self._queue.append(item)
-        if not self._is_draining:
-            self._is_draining = True
-            self._tasks.create_task(self._drain())
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
         """Send what is queued, waiting for the socket each time."""
@@ -120,6 +161,7 @@ class Outbox:
                     await self._say_goodbye(item)
                     return
                 self._waiting_bytes -= len(item)
+                self._tell_of_room()
                 async with asyncio.timeout(_SEND_DEADLINE_S):
                     await self._websocket.send_frame(item, WSMsgType.TEXT)
             self._queue = None
@@ -127,8 +169,11 @@ class Outbox:
             self._cut_off()
         except ConnectionError:
             self.abort()
+        except Exception:
+            log.exception("connection.crashed")
+            self.abort()
         finally:
-            self._is_draining = False
+            self._draining = None
 
     async def _say_goodbye(self, close: _Close) -> None:
         async with asyncio.timeout(_SEND_DEADLINE_S):

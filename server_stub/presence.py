@@ -4,12 +4,17 @@ A registration is a lease; only the newest one of a device may refresh or end it
 an old connection never takes a newer one down. Presence fades by itself after 2.5 heartbeats.
 """
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 HEARTBEATS_TO_LIVE = 2.5
+
+
+class Unreachable(Exception):
+    """Redis is away, and with it the way to other instances."""
 
 
 @dataclass(frozen=True)
@@ -133,3 +138,8 @@ class MemoryPresence:
 
     def _later(self) -> float:
         return self.clock() + self.time_to_live_s
+
+
+def new_instance_id() -> str:
+    """Draw the name of an instance. Epochs start again when Redis was emptied; this does not."""
+    return secrets.token_hex(8)

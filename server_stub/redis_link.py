@@ -34,10 +34,6 @@ _MOST_AT_ONCE = 500
 Command = tuple[Any, ...]
 
 
-class Unreachable(Exception):
-    """Redis is away, and with it the way to other instances."""
-
-
 class RedisLink:
     """Made by `open_redis`."""
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from server_stub.envelopes import CHANNELS
-from server_stub.presence import Lease, MemoryPresence
-from server_stub.redis_link import AWAY, RedisLink, Unreachable
+from server_stub.presence import Lease, MemoryPresence, Unreachable
+from server_stub.redis_link import AWAY, RedisLink
 
 # KEYS are presence, report and epoch.
 # ARGV: this instance, milliseconds to live, the device's id, what channels start with.

@@ -1,9 +1,9 @@
 """What all connections of one relay share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiohttp import web
@@ -14,30 +14,28 @@ from server_stub.auth import TokenReader
 from server_stub.batches import Batched
 from server_stub.connection import GOING_AWAY, Connection, Limits
 from server_stub.door import Door
-from server_stub.instances import Instances
 from server_stub.key_url import keys_at
 from server_stub.keys import FixedKeys, KeySource, keys_of_pem, secret_key
 from server_stub.limits import Sharing, Tally, TokenBuckets, keep_local
 from server_stub.metrics import Meters
-from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence
+from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence, new_instance_id
 from server_stub.quotas import WatchLimits
-from server_stub.redis_link import open_redis
-from server_stub.redis_presence import RedisPresence
 from server_stub.rights import Rights
-from server_stub.routing import Routing, new_instance_id
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
-from server_stub.shared_limits import shared_over
 from server_stub.store import Store, open_store
 from server_stub.tasks import beside
 from server_stub.turn import IceServers
+
+if TYPE_CHECKING:
+    from server_stub.instances import Instances
 
 log = structlog.get_logger(__name__)
 
 _MOST_RECORDS_WAITING = 10_000
 _LAST_RECORDS_DEADLINE_S = 5.0
-_BEATS_PER_HEARTBEAT = 8
-"""So that an instance that is gone is missed within half a heartbeat of the clients."""
+_LOOK_INTERVAL_S = 1.0
+_LOOKS_AT_ONCE = 100
 
 
 class Relay:
@@ -46,6 +44,7 @@ class Relay:
     Attributes:
         known: looks registered devices up, those that come together at once.
         devices: the newest connection of each device that is online here.
+        present: every connection that is open here.
         sessions: who watches what.
         rights: whether who is here still may.
         tokens: what reads viewers' tokens.
@@ -118,26 +117,17 @@ class Relay:
         )
         self.rights = Rights(store, self.devices, self.sessions)
         self.meters.watch(sessions=lambda: len(self.sessions), devices=lambda: len(self.devices))
-        self._connections: set[Connection] = set()
+        self.present: set[Connection] = set()
         self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
             _MOST_RECORDS_WAITING
         )
 
-    @contextmanager
-    def counted(self, connection: Connection) -> Iterator[None]:
-        """Count a connection while the block runs, so that a stop can say goodbye to it."""
-        self._connections.add(connection)
-        try:
-            yield
-        finally:
-            self._connections.discard(connection)
-
     async def drain(self, over_s: float) -> None:
         """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
         self.unready_because = "draining"
-        waiting = tuple(self._connections)
+        waiting = tuple(self.present)
         for connection in waiting:
-            if connection in self._connections:
+            if connection in self.present:
                 self._say_goodbye(connection)
             await asyncio.sleep(over_s / len(waiting))
 
@@ -146,7 +136,7 @@ class Relay:
         self.unready_because = "draining"
         for session in self.sessions.live():
             self._forget(session)
-        for connection in tuple(self._connections):
+        for connection in tuple(self.present):
             connection.close(GOING_AWAY, "relay stops")
 
     def _say_goodbye(self, connection: Connection) -> None:
@@ -189,6 +179,16 @@ class Relay:
                 log.warning("relay.record_lost", problem=type(error).__name__)
             finally:
                 self._records.task_done()
+
+    async def look_after_connections(self) -> None:
+        """Look after all connections time and again, until cancelled: one timer for thousands."""
+        interval_s = min(_LOOK_INTERVAL_S, self.limits.idle_timeout_s / 5)
+        while True:
+            await asyncio.sleep(interval_s)
+            for number, connection in enumerate(tuple(self.present), start=1):
+                connection.look_after()
+                if number % _LOOKS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     async def write_last_records(self) -> None:
         """Let `write_records` come to the end, unless the database takes too long."""
@@ -233,32 +233,19 @@ async def open_relay(settings: RelaySettings) -> AsyncIterator[Relay]:
             if forgotten := await store.end_forgotten_sessions():
                 log.warning("relay.sessions_forgotten", sessions=forgotten)
         else:
-            relay = await held.enter_async_context(_one_of_several(settings, store, keys))
-        async with beside(relay.write_records(), relay.rights.keep_checking()):
+            # Only here: Redis takes memory, which one process alone need not have.
+            from server_stub.several import one_of_several  # noqa: PLC0415
+
+            relay = await held.enter_async_context(one_of_several(settings, store, keys))
+        async with beside(
+            relay.write_records(),
+            relay.rights.keep_checking(),
+            relay.look_after_connections(),
+        ):
             try:
                 yield relay
             finally:
                 await relay.write_last_records()
-
-
-@asynccontextmanager
-async def _one_of_several(
-    settings: RelaySettings, store: Store, keys: KeySource
-) -> AsyncIterator[Relay]:
-    """Hold the state of one instance, which shares Redis with others."""
-    assert settings.redis_url is not None
-    interval_s = settings.heartbeat_interval_s
-    async with open_redis(settings.redis_url.get_secret_value()) as link:
-        routing = Routing(link, new_instance_id(), beat_s=interval_s / _BEATS_PER_HEARTBEAT)
-        presence = RedisPresence(
-            link, routing.instance_id, time_to_live_s=HEARTBEATS_TO_LIVE * interval_s
-        )
-        relay = Relay(
-            settings, store, presence, keys, routing.instance_id, sharing=shared_over(link)
-        )
-        relay.instances = Instances(routing, presence, relay.sessions, relay.devices, store)
-        async with relay.instances.joined(tidy_every_s=interval_s):
-            yield relay
 
 
 @asynccontextmanager

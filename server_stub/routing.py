@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from redis.asyncio.client import PubSub
 
 from server_stub.envelopes import ENVELOPE, Beat, EndWatch, Envelope, Open, Reply, Tell, channel_of
-from server_stub.redis_link import AWAY, TROUBLE, RedisLink, Unreachable
+from server_stub.presence import Unreachable
+from server_stub.redis_link import AWAY, TROUBLE, RedisLink
 
 log = structlog.get_logger(__name__)
 
@@ -176,11 +177,6 @@ class Routing:
 
 def new_request() -> str:
     """Draw what a reply is known by."""
-    return secrets.token_hex(8)
-
-
-def new_instance_id() -> str:
-    """Draw the name of an instance. Epochs start again when Redis was emptied; this does not."""
     return secrets.token_hex(8)
 
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
-from redis.asyncio import ConnectionPool
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -260,6 +259,9 @@ def _names(fields: Sequence[str]) -> str:
 
 def _opens_redis(url: str) -> bool:
     """Tell whether redis can make a connection of `url`, options included; none is opened."""
+    # Only here: it takes memory, which a relay without Redis need not have.
+    from redis.asyncio import ConnectionPool  # noqa: PLC0415
+
     try:
         pool = ConnectionPool.from_url(url)
         pool.connection_class(**pool.connection_kwargs)

@@ -19,7 +19,7 @@ from camagent.signaling.messages import (
     ViewerWatchRequest,
 )
 from server_stub.auth import Identity, TokenInvalid, TokenUnchecked
-from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, accepted
+from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, converse
 from server_stub.relay import RELAY, Relay
 from server_stub.watching import WatchRefused, end_watch, start_watch
 
@@ -32,14 +32,16 @@ _LONGEST_TIMER_S = 86_400.0 * 365
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
     """Run one viewer's connection from hello to the end."""
     relay = request.app[RELAY]
-    async with accepted(request, relay.limits, relay.meters.of_viewer) as connection:
-        with relay.counted(connection):
-            viewer = _Viewer(relay, connection)
-            if await viewer.introduce():
-                connection.owner = {"user_id": viewer.user_id}
-                with structlog.contextvars.bound_contextvars(user_id=viewer.user_id):
-                    await viewer.serve()
-    return connection.response
+
+    async def talk(connection: Connection) -> None:
+        viewer = _Viewer(relay, connection)
+        if await viewer.introduce():
+            connection.owner = {"user_id": viewer.user_id}
+            # For this request's task, which is its own.
+            structlog.contextvars.bind_contextvars(user_id=viewer.user_id)
+            await viewer.serve()
+
+    return await converse(request, relay.limits, relay.meters.of_viewer, relay.present, talk)
 
 
 class _Viewer:
@@ -65,8 +67,9 @@ class _Viewer:
         """Do what the viewer asks until its connection ends, and its sessions with it."""
         try:
             with self._relay.sessions.held_by(self._connection, "viewer_disconnected"):
-                async for message in self._connection.messages(FROM_VIEWER):
+                while (message := await self._connection.next(FROM_VIEWER)) is not None:
                     await self._take(message)
+                    del message  # rather than keep it until the next one comes
         finally:
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -78,13 +81,20 @@ class _Viewer:
             case ViewerWatchRequest():
                 await self._watch(message)
             case SignalOffer(payload=signal) | SignalIce(payload=signal):
-                sessions = self._relay.sessions
-                if not sessions.forward(signal.session_id, self._connection, message):
-                    self._fail("Session not found", message)
+                await self._forward(signal.session_id, message)
             case EndWatch():
                 await self._end(message)
             case ViewerHello():
                 await self._take_hello(message)
+
+    async def _forward(self, session_id: str, message: SignalOffer | SignalIce) -> None:
+        """Pass a signal on as soon as the device has room: a burst costs its sender time alone."""
+        sessions = self._relay.sessions
+        session = sessions.find(session_id, self._connection)
+        if session is not None and isinstance(session.device, Connection):
+            await session.device.room()
+        if not sessions.forward(session_id, self._connection, message):
+            self._fail("Session not found", message)
 
     async def _end(self, message: EndWatch) -> None:
         """End a session of this user's, be it on a connection that is gone without our knowing."""

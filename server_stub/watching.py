@@ -6,7 +6,7 @@ import uuid
 from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, WatchReady
-from server_stub.redis_link import Unreachable
+from server_stub.presence import Unreachable
 from server_stub.relay import Relay
 from server_stub.sessions import End, WatchSession
 

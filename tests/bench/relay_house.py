@@ -60,7 +60,8 @@ def house(devices: int) -> Iterator[House]:
         held.command("device", "list")
         with contextlib.closing(sqlite3.connect(held.folder / "relay.db")) as database:
             database.executemany(
-                "INSERT INTO devices (device_id, created_at) VALUES (?, '2025-01-01 00:00:00')",
+                "INSERT INTO devices (device_id, created_at, needs_token) "
+                "VALUES (?, '2025-01-01 00:00:00', 0)",
                 [(name,) for name in held.device_ids],
             )
             database.executemany(

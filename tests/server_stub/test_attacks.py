@@ -123,14 +123,14 @@ async def _pour(peer: Client, text: str) -> None:
 
 async def test_sockets_that_say_nothing_are_closed(tmp_path: Path) -> None:
     """Half-open sockets cost a place for as long as a hello may take, and no longer."""
-    async with relay_at(tmp_path, hello_deadline_s=0.5) as relay, undisturbed_session(relay):
+    async with relay_at(tmp_path, hello_deadline_s=1.0) as relay, undisturbed_session(relay):
         async with contextlib.AsyncExitStack() as held:
             silent = [
                 await held.enter_async_context(client(relay, path))
                 for path in ("device", "viewer") * 10
             ]
             assert {await peer.ended() for peer in silent} == {(1008, "no hello in time")}
-        await until(lambda: len(relay._connections) == 2)
+        await until(lambda: len(relay.present) == 2)
 
 
 async def test_a_client_that_went_dark_is_given_up(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ async def test_a_client_that_went_dark_is_given_up(tmp_path: Path) -> None:
     ):
         user = await held.enter_async_context(viewer(relay))
         user.websocket.transport.pause_reading()
-        await until(lambda: not relay._connections)
+        await until(lambda: not relay.present)
         user.websocket.transport.abort()
 
 

@@ -176,6 +176,15 @@ async def test_what_is_no_token_is_invalid(token: str) -> None:
     assert not token or token not in str(invalid.value)
 
 
+@pytest.mark.parametrize("more", ["=", "==", "\n", ".", " "])
+async def test_a_token_has_one_spelling(more: str) -> None:
+    """What a lenient reader of base64 would overlook is no part of a token."""
+    token = make_token(SECRET, "user", 60)
+    assert await READER.read(token)
+    with pytest.raises(TokenInvalid):
+        await READER.read(token + more)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
     lambda inner: (

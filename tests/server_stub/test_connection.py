@@ -132,7 +132,7 @@ async def test_the_allowance_comes_back(tmp_path: Path) -> None:
 async def test_silence_ends_a_connection(tmp_path: Path) -> None:
     """Who says nothing for too long is taken for gone; who speaks stays."""
     async with (
-        relay_at(tmp_path, idle_timeout_s=0.6) as relay,
+        relay_at(tmp_path, idle_timeout_s=1.5) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -263,7 +263,7 @@ async def test_clients_that_vanish_at_the_door_leave_nothing(
                 )
             await asyncio.sleep(0)
         await cam.nothing_came()
-        await until(lambda: len(relay._connections) == 1)
+        await until(lambda: len(relay.present) == 1)
         await until(lambda: sum(_is_writer(task) for task in asyncio.all_tasks()) == 0)
     assert not [one for one in caplog.records if one.levelname in ("ERROR", "CRITICAL")]
 
@@ -284,7 +284,7 @@ async def test_a_connection_leaves_no_task_behind(relay: Relay) -> None:
                 await user.send("hello", {"token": "bad"})
                 await user.ended()
         await until(lambda: not any(_is_writer(task) for task in asyncio.all_tasks()))
-    await until(lambda: not relay._connections)
+    await until(lambda: not relay.present)
 
 
 async def test_a_fault_ends_only_its_own_connection(
@@ -323,15 +323,15 @@ async def test_a_fault_after_the_cut_leaves_no_task(
     """A connection that is cut off and meets a fault of ours in the same step still ends."""
 
     async def cut_and_fail(_user_id: str, _device_id: str) -> None:
-        for connection in tuple(relay._connections):
-            connection._abort()
+        for connection in tuple(relay.present):
+            connection.abort()
         raise RuntimeError("as told")
 
     async with viewer(relay) as user:
         monkeypatch.setattr(relay.store, "is_granted", cut_and_fail)
         await user.send("watch_request", {"device_id": "cam"})
         assert await user.ended() == (1006, "")
-    await until(lambda: not relay._connections)
+    await until(lambda: not relay.present)
     await until(lambda: not any(_is_writer(task) for task in asyncio.all_tasks()))
 
 
@@ -401,13 +401,13 @@ async def test_a_close_does_not_wait_for_the_database(
         monkeypatch.setattr(relay.store, "is_granted", slow)
         await user.send("watch_request", {"device_id": "cam"})
         await asked.wait()
-        (connection,) = relay._connections - {relay.devices["cam"]}
+        (connection,) = relay.present - {relay.devices["cam"]}
         connection.close(1008, "as told")
         assert await user.ended() == (1008, "as told")
         released.set()
-        await until(lambda: connection not in relay._connections)
+        await until(lambda: connection not in relay.present)
         assert len(relay.sessions) == 0
-    await until(lambda: not relay._connections)
+    await until(lambda: not relay.present)
 
 
 # Takeover
@@ -427,7 +427,7 @@ async def test_the_newest_connection_of_a_device_wins(relay: Relay) -> None:
             session_id = await watch(user, newer)
             older.websocket.transport.resume_reading()
             assert await older.ended() == (1008, REPLACED)
-            await until(lambda: len(relay._connections) == 2)
+            await until(lambda: len(relay.present) == 2)
 
             await newer.send("signal_ice", {"session_id": session_id, "candidate": None})
             assert (await user.payload("signal_ice"))["session_id"] == session_id
@@ -448,7 +448,7 @@ async def test_many_takeovers_at_once_leave_one(relay: Relay) -> None:
         await asyncio.gather(*(peer.send("hello", {"device_id": "cam"}) for peer in peers))
         for peer in peers:
             await peer.payload("hello_ack")
-        await until(lambda: len(relay._connections) == 1)
+        await until(lambda: len(relay.present) == 1)
         await until(lambda: sum(peer.websocket.close_code is None for peer in peers) == 1)
         (left,) = [peer for peer in peers if peer.websocket.close_code is None]
         async with viewer(relay) as user:

@@ -36,7 +36,7 @@ async def test_a_relay_that_stops_is_not_ready(relay: Relay) -> None:
     """A balancer sends nobody there any more; the process is alive all the same."""
     relay.unready_because = "draining"
 
-    told = {"ready": False, "reasons": ["the relay stops"], "degraded": []}
+    told = {"ready": False, "reasons": ["draining"], "degraded": []}
     assert await _get(relay, "/readyz") == (503, told)
     assert (await _get(relay, "/healthz"))[0] == 200
 
@@ -94,7 +94,7 @@ async def test_what_happens_is_counted(measured: Relay) -> None:
     async with client(relay, "viewer") as stranger:
         await stranger.send("hello", {"token": "forged"})
         await stranger.ended()
-    await until(lambda: not relay._connections)
+    await until(lambda: not relay.present)
     after = await _metrics(relay)
 
     for kind in ("device", "viewer"):
@@ -141,7 +141,7 @@ async def test_a_connection_has_one_line_that_says_why_it_ended(relay: Relay, en
                 user = await held.enter_async_context(client(relay, "viewer"))
                 await user.send("hello", {"token": "s3cret"} if end == "is refused" else {})
                 await user.ended()
-        await until(lambda: not relay._connections)
+        await until(lambda: not relay.present)
         await until(lambda: any(line["event"] == "connection.ended" for line in logs))
 
     (line,) = [line for line in logs if line["event"] == "connection.ended"]

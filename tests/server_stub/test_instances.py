@@ -90,7 +90,7 @@ async def test_the_newest_connection_wins_wherever_it_is(two: TwoInstances) -> N
             assert await older.ended() == (1008, REPLACED)
             ended = await user.payload("watch_ended")
             assert ended == {"session_id": lost_id, "reason": "device_disconnected"}
-            await until(lambda: not two.of_devices._connections)
+            await until(lambda: not two.of_devices.present)
             await watch(user, newer)
             assert await two.of_devices.presence.is_online("cam")
             assert (await recorded(two, lost_id)).reason == "device_disconnected"
@@ -300,7 +300,9 @@ async def test_an_instance_that_stops_leaves_nothing(
             await user.nothing_came()
             assert (await recorded(staying, session_id)).reason == "error"
             own = channel_of(staying.instance_id)
-            assert await redis_server.keys() == {own, "camagent:{cam}:epoch"}
+            left = await redis_server.keys()
+            # A bucket is left to fill by itself.
+            assert left - {"camagent:limit:watch_requests:user"} == {own, "camagent:{cam}:epoch"}
 
 
 def _link(relay: Relay) -> Any:

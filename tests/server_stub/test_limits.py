@@ -133,7 +133,7 @@ async def test_an_address_holds_so_many_connections(tmp_path: Path) -> None:
             assert await _status(relay, "device") == (429, "5")
             await watch(user, cam)
         async with contextlib.AsyncExitStack() as held:
-            await until(lambda: len(relay._connections) == 1)
+            await until(lambda: len(relay.present) == 1)
             await held.enter_async_context(viewer(relay))
     assert _value(relay, "rate_limited_total", limit="connections") == 2
 
@@ -234,7 +234,7 @@ async def test_a_user_asks_so_often(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", [b"", b"GET /ws/device", b"GET / HTTP/1.1\r\nHost: relay\r\n"])
 async def test_a_request_that_does_not_come_is_not_waited_for(tmp_path: Path, said: bytes) -> None:
     """Headers that are trickled, or never sent, cost a socket for as long as a hello may take."""
-    async with relay_at(tmp_path, hello_deadline_s=0.3) as relay, device(relay) as cam:
+    async with relay_at(tmp_path, hello_deadline_s=0.8) as relay, device(relay) as cam:
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         writer.write(said)
         trickling = asyncio.ensure_future(_trickle(writer)) if said else None

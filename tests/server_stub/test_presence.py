@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from server_stub.presence import MemoryPresence, Presence
-from server_stub.redis_link import Unreachable, open_redis
+from server_stub.presence import MemoryPresence, Presence, Unreachable, new_instance_id
+from server_stub.redis_link import open_redis
 from server_stub.redis_presence import RedisPresence
-from server_stub.routing import new_instance_id
 from tests.server_stub.servers import RedisServer
 from tests.support import eventually, until
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import signal
 import time
 import urllib.error
@@ -91,7 +92,7 @@ async def test_a_drain_is_spread_and_takes_nobody_new(store: Store, tmp_path: Pa
     for number in range(10):
         await store.add_device(f"cam-{number}")
     async with serving(tmp_path, DRAIN_S=str(over_s)) as relay, AsyncExitStack() as held:
-        assert await _status(relay, "/readyz") == (200, "ok\n")
+        assert (await _status(relay, "/readyz"))[0] == 200
         peers = [
             await held.enter_async_context(device(relay, f"cam-{number}")) for number in range(10)
         ]
@@ -105,7 +106,8 @@ async def test_a_drain_is_spread_and_takes_nobody_new(store: Store, tmp_path: Pa
         waiting = [asyncio.ensure_future(note_end(peer)) for peer in peers]
         relay.process.send_signal(signal.SIGTERM)
         await until(lambda: ends)
-        assert await _status(relay, "/readyz") == (503, "draining\n")
+        status, told = await _status(relay, "/readyz")
+        assert (status, json.loads(told)["reasons"]) == (503, ["draining"])
         assert await _status(relay, "/healthz") == (200, "ok\n")
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://127.0.0.1:{relay.port}/ws/device", proxy=None)

@@ -320,9 +320,9 @@ def test_grants_are_listed(command: Callable[..., str]) -> None:
 
 async def _two_sessions(folder: Path) -> None:
     async with open_store(f"sqlite+aiosqlite:///{folder / 'relay.db'}") as store:
-        await store.start_session("s1", "cam", "alice")
+        await store.start_session("s1", "cam", "alice", instance_id="here")
         await store.end_session("s1", "timeout")
-        await store.start_session("s2", "cam", "bob")
+        await store.start_session("s2", "cam", "bob", instance_id="here")
 
 
 def test_sessions_are_listed_and_ended(command: Callable[..., str], tmp_path: Path) -> None:

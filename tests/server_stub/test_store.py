@@ -152,7 +152,7 @@ async def test_grants_are_listed(store: Store) -> None:
 async def test_sessions_are_asked_to_end(store: Store) -> None:
     """Only one that is live can be asked, and only those that were are found."""
     for session_id in ("s1", "s2", "s3"):
-        await store.start_session(session_id, "cam", "user")
+        await store.start_session(session_id, "cam", "user", instance_id="here")
     await store.end_session("s3", "timeout")
     assert await store.ask_to_end("s1")
     assert not await store.ask_to_end("s3")
@@ -163,7 +163,7 @@ async def test_sessions_are_asked_to_end(store: Store) -> None:
 async def test_sessions_are_found_by_what_they_are(store: Store) -> None:
     """A user's, a device's, the live ones."""
     for session_id, device_id, user_id in (("s1", "a", "x"), ("s2", "b", "x"), ("s3", "a", "y")):
-        await store.start_session(session_id, device_id, user_id)
+        await store.start_session(session_id, device_id, user_id, instance_id="here")
     await store.end_session("s1", "timeout")
 
     async def found(**what: Any) -> list[str]:
