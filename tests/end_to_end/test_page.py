@@ -70,7 +70,7 @@ async def test_a_refused_token_leads_back_to_the_form(
     await page.get_by_label("Access token").fill(good_token())
     await page.keyboard.press("Enter")
 
-    await expect_state(page, state="choosing")
+    await expect_state(page, state="choosing", link="active")
     await expect(page.get_by_role("alert")).to_be_hidden()
 
 
