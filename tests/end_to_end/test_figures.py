@@ -132,7 +132,7 @@ async def test_the_loss_is_true(
         async with network.faulty(down=Faults(loss_percent=10)):
             await readout.until_next()
             shown = []
-            for _ in range(6):
+            for _ in range(4):
                 await readout.until_next()
                 shown.append(await readout.number("loss") or 0)
         assert statistics.mean(shown) == pytest.approx(10, abs=4)
