@@ -39,8 +39,8 @@ const FIGURES = [
 /**
  * Fill `element` with the figures.
  *
- * `show(figures)` takes what Statistics reads, or null when there is nothing to read. What nobody
- * sees is not drawn.
+ * `show(figures)` takes what Statistics reads, or null when there is nothing to read: then nothing
+ * is seen, but the room is kept. What nobody sees is not drawn.
  */
 export function mountFigures(element) {
   const list = document.createElement('dl');
@@ -54,8 +54,8 @@ export function mountFigures(element) {
   let drawn = null;
   return {
     show(figures) {
-      element.hidden = figures === null;
-      if (figures === drawn || element.offsetParent === null) return;
+      element.dataset.known = figures !== null;
+      if (figures === null || figures === drawn || element.offsetParent === null) return;
       drawn = figures;
       for (const [name, , describe] of FIGURES) say(values.get(name), describe(figures) ?? '–');
       for (const [name, plot] of Object.entries(plots)) plot.draw(figures.history[name]);

@@ -229,6 +229,9 @@ function devicesChanged() {
 function render() {
   // Whoever looks at the list is about to choose.
   if (view === View.DEVICES && devices.list !== null) connections.makeAhead();
+  // First what is shown: what nobody sees is not drawn.
+  page.renderOverlays(overlays.isOn);
+  page.renderFigures({ isOn: areFiguresShown(), hasLarge: !wall.isSideBySide });
   page.render({ view, problem, link, wall, devices, picked, stills, isOnline: isOnline() });
   renderActions();
 }
@@ -262,13 +265,20 @@ function snapshot() {
 
 function toggleOverlays() {
   overlays.toggle();
-  page.renderOverlays(overlays.isOn);
+  render();
 }
 
+/** Whoever asks for the figures sees them, also if nothing was to lie over the picture before. */
 function toggleFigures() {
-  figures.toggle();
-  page.renderFigures(figures.isOn);
+  if (wall.isSideBySide) return;
+  const isOn = !areFiguresShown();
+  if (isOn) overlays.set(true);
+  figures.set(isOn);
   render();
+}
+
+function areFiguresShown() {
+  return figures.isOn && overlays.isOn && !wall.isSideBySide;
 }
 
 function renderActions() {
@@ -305,6 +315,4 @@ addEventListener('pagehide', () => {
 addEventListener('pageshow', (event) => event.persisted && begin());
 
 page.renderKeys(keyboard.isOn);
-page.renderOverlays(overlays.isOn);
-page.renderFigures(figures.isOn);
 begin();

@@ -68,10 +68,11 @@ export class Page {
     element('overlays').setAttribute('aria-pressed', String(isOn));
   }
 
-  /** Show or hide the live figures of large pictures. */
-  renderFigures(isOn) {
+  /** Show or hide the live figures of the large picture; without one there is nothing to press. */
+  renderFigures({ isOn, hasLarge }) {
     document.body.dataset.figures = isOn ? 'shown' : 'hidden';
     element('figures').setAttribute('aria-pressed', String(isOn));
+    element('figures').setAttribute('aria-disabled', String(!hasLarge));
   }
 
   /** Offer what can be done with the picture that leads, and name what it does now. */

@@ -38,7 +38,7 @@ export class Tile {
 
   /** What a screen is filled with. */
   get frame() {
-    return this.#part('stage');
+    return this.#part('frame');
   }
 
   get isSmall() {

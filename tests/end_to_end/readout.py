@@ -55,7 +55,9 @@ class Readout:
 
     async def show(self) -> None:
         """Have it shown, and the cells read."""
-        await self._person.page.get_by_role("button", name="Figures").click()
+        button = self._person.page.get_by_role("button", name="Figures")
+        if await button.get_attribute("aria-pressed") == "false":
+            await button.click()
         await self._person.video.evaluate(_READ_CELLS)
 
     async def until_next(self) -> None:

@@ -116,7 +116,7 @@ async def test_nothing_behind_anything_is_filtered(
     """Blurring the stage at each turn of the spinner took a core, just while it connected."""
     await device_for(server.port)
     page = await page_for(server.port, device=DEVICE_ID)
-    await expect(page.locator("#spinner")).to_be_visible()
+    await expect(page.locator("[data-part=spinner]")).to_be_visible()
 
     filters = await page.evaluate(
         "[...document.querySelectorAll('*')].map((one) => getComputedStyle(one).backdropFilter)"

@@ -21,37 +21,28 @@ from tests.network import Faults, Network
 from tests.support import eventually
 
 
-@pytest.mark.parametrize(
-    ("down_ms", "up_ms", "error_ms"),
-    [(0, 0, 0), (50, 50, 0), (150, 150, 0), (0, 100, 50)],
-    ids=["no-delay", "50-ms", "150-ms", "slow-way-back"],
-)
-async def test_the_latency_is_true(
-    program: Callable[[str, str], str],
-    tmp_path: Path,
-    down_ms: float,
-    up_ms: float,
-    error_ms: float,
-) -> None:
-    """It is what the picture's own clock says; ways of unlike length shift it by half their difference."""
+async def test_the_latency_is_true(program: Callable[[str, str], str], tmp_path: Path) -> None:
+    """Whether each way takes no time, 50 ms or 150 ms, it is what the picture's own clock says."""
     path = program("chromium", "chromium")
-    faults = {"down": Faults(delay_ms=down_ms), "up": Faults(delay_ms=up_ms)}
     try:
         async with (
             networks.network(is_slow=True) as network,
-            network.faulty(**faults),
             far_person(network, path, tmp_path) as person,
         ):
-            errors_ms = await _latency_errors_ms(Readout(person), expected_ms=error_ms)
+            for delay_ms in (0, 50, 150):
+                way = Faults(delay_ms=delay_ms)
+                async with network.faulty(down=way, up=way):
+                    await person.page.reload()
+                    await person.until_first_frame()
+                    errors_ms = await _latency_errors_ms(Readout(person))
+                # Single seconds differ while the machine is busy: their pictures are not the same ones.
+                assert statistics.median(errors_ms) == pytest.approx(0, abs=15), delay_ms
     except networks.NoNetwork as error:
         missing(f"this machine has no network to test with: {error}")
 
-    # Single seconds differ while the machine is busy: their pictures are not the same ones.
-    assert statistics.median(errors_ms) == pytest.approx(error_ms, abs=15)
 
-
-async def _latency_errors_ms(readout: Readout, *, expected_ms: float) -> list[float]:
-    """Compare what is shown with the cells of the same second: for 5 s, and longer if they are off.
+async def _latency_errors_ms(readout: Readout) -> list[float]:
+    """Compare what is shown with the cells of the same second: for 3 s, and longer if they are off.
 
     A busy machine has no short round trip at first, and the shortest is what counts.
     """
@@ -63,15 +54,14 @@ async def _latency_errors_ms(readout: Readout, *, expected_ms: float) -> list[fl
     await eventually(is_known)
     errors_ms: list[float] = []
     for _ in range(15):
-        is_enough = len(errors_ms) >= 5
-        if is_enough and abs(statistics.median(errors_ms[-5:]) - expected_ms) <= 15:
+        if len(errors_ms) >= 3 and abs(statistics.median(errors_ms[-3:])) <= 15:
             break
         await readout.forget()
         await readout.until_next()
         shown_ms = await readout.number("latency")
         if shown_ms is not None:
             errors_ms.append(shown_ms - (await readout.cells())[0])
-    return errors_ms[-5:]
+    return errors_ms[-3:]
 
 
 async def test_the_figures_are_true(
@@ -142,7 +132,7 @@ async def test_the_loss_is_true(
         async with network.faulty(down=Faults(loss_percent=10)):
             await readout.until_next()
             shown = []
-            for _ in range(6):
+            for _ in range(4):
                 await readout.until_next()
                 shown.append(await readout.number("loss") or 0)
         assert statistics.mean(shown) == pytest.approx(10, abs=4)
@@ -151,7 +141,7 @@ async def test_the_loss_is_true(
 async def test_the_overlay_is_hidden_and_shown(
     browser: Browser, own_address: str, tmp_path: Path
 ) -> None:
-    """By button and key; what was chosen is remembered, and the plots have words."""
+    """By button and key; what was chosen is remembered, plots have words, a phone has it below."""
     async with (
         relay(tmp_path) as server,
         agent(server.port),
@@ -167,9 +157,24 @@ async def test_the_overlay_is_hidden_and_shown(
         for name in ("Bitrate", "Packets lost", "Latency"):
             plot = panel.get_by_role("img", name=f"{name} in the last")
             await expect(plot).to_have_count(1)
+        line = person.page.locator("[data-part=figures]")
+        await expect(line).to_be_hidden()
         await person.page.keyboard.press("i")
         await expect(panel).to_be_hidden()
+        await expect(line).to_be_visible()
         await person.page.keyboard.press("i")
+        await person.page.keyboard.press("o")
+        await expect(panel).to_be_hidden()
+        await expect(button).to_have_attribute("aria-pressed", "false")
+        await button.click()
+        await expect(panel).to_be_visible()
+        overlays = person.page.get_by_role("button", name="Overlays")
+        await expect(overlays).to_have_attribute("aria-pressed", "true")
+        await person.page.set_viewport_size({"width": 360, "height": 740})
+        picture, below = await person.video.bounding_box(), await panel.bounding_box()
+        assert picture is not None
+        assert below is not None
+        assert below["y"] >= picture["y"] + picture["height"]
         await person.page.reload()
         await person.until_first_frame()
         await expect(panel).to_be_visible()

@@ -107,7 +107,7 @@ async def test_full_screen_and_a_small_window_are_a_key_away(
     """F and P, each of them there and back."""
     device = await device_for(server.port)
     page = await page_for(server.port, device=DEVICE_ID)
-    is_full = "() => document.fullscreenElement?.className === 'stage'"
+    is_full = "() => document.fullscreenElement?.className === 'frame'"
     is_small = "() => document.pictureInPictureElement !== null"
     async with AsyncExitStack() as stack:
         await serve(device, stack)
