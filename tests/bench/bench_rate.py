@@ -201,7 +201,9 @@ async def measure(
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
+    arguments.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS).replace("%", "%%")
+    )
     arguments.add_argument("--trace", action="store_true", help="tell what is sent, and why")
     arguments.add_argument("--rounds", type=int, default=ROUNDS, help="of ours; default 3")
     arguments.add_argument("--stock-rounds", type=int, default=STOCK_ROUNDS, help="default 1")
