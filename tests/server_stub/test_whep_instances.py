@@ -50,7 +50,7 @@ async def test_a_session_goes_to_another_instance_and_back(two: TwoInstances) ->
 async def test_a_token_ends_a_session_everywhere(two: TwoInstances) -> None:
     """The device hears why, wherever it is."""
     async with playing(two) as player:
-        player.token = make_token(SECRET, "user", 1)
+        player.token = make_token(SECRET, "user", 2)
         async with watching(two, player) as (cam, session_id, _, _):
             ended = await cam.payload("watch_ended")
             assert (ended["reason"], ended["message"]) == ("timeout", "token expired")
