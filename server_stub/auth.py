@@ -69,7 +69,7 @@ class TokenReader:
                 claims = self._claims(token, key)
             except jwt.InvalidSignatureError:
                 continue
-            except (jwt.PyJWTError, UnicodeError, ValueError) as error:
+            except (jwt.PyJWTError, ArithmeticError, ValueError) as error:
                 raise TokenInvalid(type(error).__name__) from error
             return _identity(claims)
         raise TokenInvalid("no key fits")
@@ -145,7 +145,10 @@ def _header_of(token: str) -> tuple[str, str | None]:
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
-    user_id, expires_at_s = claims["sub"], float(claims["exp"])
+    try:
+        user_id, expires_at_s = claims["sub"], float(claims["exp"])
+    except OverflowError as error:
+        raise TokenInvalid("exp is no date") from error
     if not is_user_id(user_id):
         raise TokenInvalid("sub is no user id")
     if expires_at_s <= time.time():

@@ -39,22 +39,19 @@ class WatchLimits:
         self._meters.limited("watch_requests")
         return TOO_MANY_REQUESTS
 
-    def refuse_session(self, user_id: str, device_id: str) -> str | None:
-        """Say why this user may not watch this device now, or None. Ask right before `started`."""
+    def take_place(self, user_id: str, device_id: str) -> str | None:
+        """Count a session until `leave_place`; or say why there may be none now, and do not."""
         if self._of_user.is_full(user_id):
             self._meters.limited("sessions_per_user")
             return TOO_MANY_SESSIONS
         if self._of_device.is_full(device_id):
             self._meters.limited("sessions_per_device")
             return TOO_MANY_VIEWERS
-        return None
-
-    def started(self, user_id: str, device_id: str) -> None:
-        """Count a session, until `ended`."""
         self._of_user.add(user_id)
         self._of_device.add(device_id)
+        return None
 
-    def ended(self, user_id: str, device_id: str) -> None:
+    def leave_place(self, user_id: str, device_id: str) -> None:
         """Count a session no more."""
         self._of_user.remove(user_id)
         self._of_device.remove(device_id)

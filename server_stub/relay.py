@@ -201,7 +201,6 @@ class Relay:
                 self._records.get_nowait().close()
 
     def _write_start(self, session: WatchSession) -> None:
-        self.watching.started(session.user_id, session.device_id)
         self.record(
             self.store.start_session(
                 session.session_id,
@@ -212,7 +211,8 @@ class Relay:
         )
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
-        self.watching.ended(session.user_id, session.device_id)
+        if session.has_place:
+            self.watching.leave_place(session.user_id, session.device_id)
         self.meters.session_ended(reason)
         self.record(self.store.end_session(session.session_id, reason))
 

@@ -34,7 +34,8 @@ class WatchSession:
     """One viewer watching one device, each at its end.
 
     `is_ours` is False where another instance of the relay has the viewer: that one sets the
-    session's deadlines and writes it down.
+    session's deadlines and writes it down. `has_place` is True where it counts against the limits
+    of its user and device. `on_forgotten` is called if it is over without its ends' being told.
     """
 
     device_id: str
@@ -43,6 +44,8 @@ class WatchSession:
     viewer: End
     session_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     is_ours: bool = True
+    has_place: bool = False
+    on_forgotten: Callable[[], None] = lambda: None
     is_answered: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -174,7 +177,8 @@ class Sessions:
 
     def forget(self, session: WatchSession, reason: WatchEndReason) -> None:
         """Write a session off without telling its ends, whose picture may go on."""
-        self._close(session, reason)
+        if self._close(session, reason):
+            session.on_forgotten()
 
     def _close(self, session: WatchSession, reason: WatchEndReason) -> bool:
         """Take a session out and write that down; false if it was out already."""

@@ -53,7 +53,7 @@ class StoreSettings(EnvironmentSettings):
     def _is_database_url(cls, url: SecretStr) -> SecretStr:
         try:
             make_url(url.get_secret_value())
-        except ArgumentError:
+        except (ArgumentError, ValueError):  # whose text may quote a password
             raise ValueError("no database URL") from None
         return url
 

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,7 +35,7 @@ async def start_watch(
     if not await relay.store.is_granted(user_id, device_id):
         is_known = await relay.store.device(device_id) is not None
         raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
-    if refusal := relay.watching.refuse_session(user_id, device_id):
+    if refusal := relay.watching.take_place(user_id, device_id):
         raise WatchRefused(refusal)
     session_id, now_s = str(uuid.uuid4()), time.time()
     ready = WatchReady.Payload(
@@ -49,12 +50,27 @@ async def start_watch(
     opened: list[WatchSession] = []
 
     def begin(device: End) -> None:
-        session = WatchSession(device_id, user_id, device, viewer, session_id=session_id)
+        session = WatchSession(
+            device_id, user_id, device, viewer, session_id=session_id, has_place=True
+        )
+        opened.append(session)
         relay.sessions.open(session)
         viewer.send(WatchReady(request_id=request_id, payload=ready))
-        opened.append(session)
 
-    request = DeviceWatchRequest(payload=wanted)
+    try:
+        await _ask_device(relay, device_id, DeviceWatchRequest(payload=wanted), begin)
+    finally:
+        if not opened:
+            relay.watching.leave_place(user_id, device_id)
+    if not opened:
+        raise WatchRefused(OFFLINE)
+    return opened[0]
+
+
+async def _ask_device(
+    relay: Relay, device_id: str, request: DeviceWatchRequest, begin: Callable[[End], None]
+) -> None:
+    """Call `begin` with the device's end, and then ask the device; neither if it is nowhere."""
     if device := relay.devices.get(device_id):
         begin(device)
         device.send(request)
@@ -63,27 +79,34 @@ async def start_watch(
             await relay.instances.watch(request, device_id, begin)
         except Unreachable as error:
             raise WatchRefused(UNREACHABLE) from error
-    if not opened:
-        raise WatchRefused(OFFLINE)
-    return opened[0]
 
 
-async def end_watch(relay: Relay, viewer: End, *, user_id: str, session_id: str) -> bool:
+async def end_watch(
+    relay: Relay,
+    viewer: End | None,
+    *,
+    user_id: str,
+    session_id: str,
+    device_id: str | None = None,
+) -> bool:
     """End a session of this user's, on whichever connection it began; false if there is none.
 
-    `viewer` is who asks, and hears no echo. A session that an earlier run of the relay began, and
-    no instance knows any more, may go on at its device: that is told, so that the place is free.
+    `viewer` is who asks, and hears no echo. With `device_id`, only one of that device is meant. A
+    session that an earlier run of the relay began, and no instance knows any more, may go on at its
+    device: that is told, so that the place is free.
     """
     session = relay.sessions.find_of_user(session_id, user_id)
-    if session is not None:
+    if session is not None and device_id in {None, session.device_id}:
         relay.sessions.end(session, "user_ended", ended_by=viewer)
         return True
     try:
         left = await relay.store.left_session(session_id, user_id)
     except SQLAlchemyError:
         return False
-    if left is None or left.instance_id == relay.instance_id:
-        return False  # what this instance does not know of its own is over, written down or not
+    # What this instance does not know of its own is over, written down or not.
+    is_over = left is None or left.instance_id == relay.instance_id
+    if left is None or is_over or device_id not in {None, left.device_id}:
+        return False
     asked_at = left.instance_id if left.ended_at is None else None
     try:
         if relay.instances is not None and asked_at is not None:

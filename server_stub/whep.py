@@ -23,7 +23,14 @@ from server_stub.quotas import TOO_MANY_REQUESTS, TOO_MANY_SESSIONS
 from server_stub.relay import RELAY, Relay
 from server_stub.sdp import Fragment, SdpInvalid, read_fragment, with_candidates
 from server_stub.sessions import WatchSession
-from server_stub.watching import NOT_FOUND, OFFLINE, UNAUTHORIZED, WatchRefused, start_watch
+from server_stub.watching import (
+    NOT_FOUND,
+    OFFLINE,
+    UNAUTHORIZED,
+    WatchRefused,
+    end_watch,
+    start_watch,
+)
 from server_stub.whep_request import (
     FRAGMENT,
     SDP,
@@ -49,7 +56,6 @@ _REFUSALS = {
     TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
     TOO_MANY_SESSIONS: HTTPStatus.TOO_MANY_REQUESTS,
 }
-_ENDINGS = {"timeout": HTTPStatus.GATEWAY_TIMEOUT}
 
 
 def add_whep_routes(router: web.UrlDispatcher) -> None:
@@ -93,12 +99,14 @@ async def _watch(request: web.Request) -> web.Response:
     except WatchRefused as refusal:
         status = _REFUSALS.get(str(refusal), HTTPStatus.SERVICE_UNAVAILABLE)
         raise Problem(status, str(refusal)) from refusal
+    session.on_forgotten = viewer.forget
     _expire_with(relay, session, viewer, identity)
     try:
         answer = await _negotiate(relay, session, viewer, text)
     except WatchOver as over:
-        status = _ENDINGS.get(over.reason, HTTPStatus.SERVICE_UNAVAILABLE)
-        raise Problem(status, str(over)) from over
+        relay.sessions.end(session, "error", ended_by=viewer, message=str(over))
+        late, other = HTTPStatus.GATEWAY_TIMEOUT, HTTPStatus.SERVICE_UNAVAILABLE
+        raise Problem(late if over.is_timeout else other, str(over)) from over
     except BaseException:
         relay.sessions.end(session, "error", ended_by=viewer)
         raise
@@ -120,7 +128,8 @@ async def _negotiate(relay: Relay, session: WatchSession, viewer: WhepViewer, of
     """Have the offer answered; give the answer with the candidates that came soon after it."""
     payload = SignalOffer.Payload(session_id=session.session_id, sdp=Offer(sdp=offer))
     asked_at_s = time.monotonic()
-    relay.sessions.forward(session.session_id, viewer, SignalOffer(payload=payload))
+    if not relay.sessions.forward(session.session_id, viewer, SignalOffer(payload=payload)):
+        viewer.forget()  # unless it heard already why the session is over
     answer = await viewer.answered()
     answered_at_s = time.monotonic()
     candidates, are_all = await viewer.gathered(_GATHERING_DEADLINE_S)
@@ -156,8 +165,18 @@ async def _trickle(request: web.Request) -> web.Response:
 
 
 async def _end(request: web.Request) -> web.Response:
-    session, viewer = await _find(request)
-    request.app[RELAY].sessions.end(session, "user_ended", ended_by=viewer)
+    """End a session, which another instance may have."""
+    relay, session_id = request.app[RELAY], request.match_info["session_id"]
+    known = relay.sessions.get(session_id)
+    if known is not None and known.is_ours:
+        session, viewer = await _find(request)
+        relay.sessions.end(session, "user_ended", ended_by=viewer)
+        return web.Response()
+    identity, device_id = await identify(request), device_id_of(request)
+    if not await end_watch(
+        relay, None, user_id=identity.user_id, session_id=session_id, device_id=device_id
+    ):
+        raise Problem(HTTPStatus.NOT_FOUND, "Session not found")
     return web.Response()
 
 
@@ -187,7 +206,8 @@ def _expire_with(
     relay: Relay, session: WatchSession, viewer: WhepViewer, identity: Identity
 ) -> None:
     """Let the session end when the token does that was good for longest."""
-    if identity.expires_at_s <= viewer.expires_at_s:
+    is_over = not relay.sessions.is_live(session.session_id)
+    if is_over or identity.expires_at_s <= viewer.expires_at_s:
         return
     viewer.expires_at_s = identity.expires_at_s
     if viewer.expiry is not None:

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 
 from camagent.signaling.messages import (
+    Error,
     IceCandidate,
     IceServer,
     Message,
@@ -18,9 +19,9 @@ from server_stub.sdp import MOST_CANDIDATES, IceCredentials
 class WatchOver(Exception):
     """The session ended before there was an answer; the text says why."""
 
-    def __init__(self, end: WatchEnded.Payload) -> None:
-        super().__init__(end.message or f"the session ended: {end.reason}")
-        self.reason = end.reason
+    def __init__(self, text: str, *, is_timeout: bool = False) -> None:
+        super().__init__(text)
+        self.is_timeout = is_timeout
 
 
 class WhepViewer:
@@ -47,7 +48,7 @@ class WhepViewer:
         self._answer: str | None = None
         self._candidates: list[IceCandidate] = []
         self._has_all_candidates = False
-        self._end: WatchEnded.Payload | None = None
+        self._over: WatchOver | None = None
         self._moved = asyncio.Event()
 
     def send(self, message: Message) -> None:
@@ -63,9 +64,18 @@ class WhepViewer:
                 elif len(self._candidates) < MOST_CANDIDATES:
                     self._candidates.append(signal.candidate)
             case WatchEnded(payload=end):
-                self._end = end
+                text = end.message or f"the session ended: {end.reason}"
+                self._over = WatchOver(text, is_timeout=end.reason == "timeout")
+            case Error(payload=error):
+                # What it told the device did not arrive.
+                self._over = WatchOver(error.message)
             case _:
                 return
+        self._moved.set()
+
+    def forget(self) -> None:
+        """Hear that the relay stops: of an answer that did not come yet, nobody will hear here."""
+        self._over = self._over or WatchOver("the relay stops")
         self._moved.set()
 
     async def answered(self) -> str:
@@ -93,7 +103,7 @@ class WhepViewer:
         return tuple(self._candidates), self._has_all_candidates
 
     async def _move(self) -> None:
-        if self._end is not None:
-            raise WatchOver(self._end)
+        if self._over is not None:
+            raise self._over
         self._moved.clear()
         await self._moved.wait()

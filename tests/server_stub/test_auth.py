@@ -145,6 +145,13 @@ async def test_a_clock_may_be_a_little_ahead() -> None:
         await READER.read(claimed(exp=time.time() - 0.5))
 
 
+async def test_an_end_that_no_clock_can_tell_is_refused() -> None:
+    """Whoever signed it: a number too large for a date is no fault of ours."""
+    token = jwt.encode({"sub": "user", "exp": 10**400}, SECRET, algorithm="HS256")
+    with pytest.raises(TokenInvalid):
+        await READER.read(token)
+
+
 @pytest.mark.parametrize(
     ("claims", "is_good"),
     [

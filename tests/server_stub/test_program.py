@@ -151,6 +151,7 @@ def _url_of(process: "subprocess.Popen[str]") -> str:
         ({"redis_url": "redis://localhost/0?socket_timeout=soon"}, "no Redis URL"),
         ({"messages_per_second": "inf"}, "finite"),
         ({"database_url": "relay.db"}, "no database URL"),
+        ({"database_url": "postgresql://user:p@ss:word@host/db"}, "no database URL"),
         ({"log_level": "loud"}, "'debug', 'info', 'warning' or 'error'"),
         ({"messages_at_once": 0}, "greater than or equal to 1"),
     ],
