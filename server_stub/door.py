@@ -78,12 +78,18 @@ class Door:
             self._present.add(key)
         try:
             response = await handler(request)
+        except web.HTTPException as error:
+            self._note(error.status)
+            raise
         finally:
             if key is not None:
                 self._present.remove(key)
-        if response.status in _NOT_LET_IN:
-            self._meters.auth_failed("http")
+        self._note(response.status)
         return response
+
+    def _note(self, status: int) -> None:
+        if status in _NOT_LET_IN:
+            self._meters.auth_failed("http")
 
     def _refuse(self, limit: str, wait_s: float, key: str) -> web.Response:
         self._meters.limited(limit)

@@ -37,6 +37,9 @@ _ICE_URLS = {
 }
 
 
+_DRIVERS = frozenset({"sqlite+aiosqlite", "postgresql+asyncpg", "postgresql", "postgres"})
+
+
 class StoreSettings(EnvironmentSettings):
     """What the commands that keep the lists of devices and grants need."""
 
@@ -52,9 +55,11 @@ class StoreSettings(EnvironmentSettings):
     @classmethod
     def _is_database_url(cls, url: SecretStr) -> SecretStr:
         try:
-            make_url(url.get_secret_value())
+            driver = make_url(url.get_secret_value()).drivername
         except (ArgumentError, ValueError):  # whose text may quote a password
             raise ValueError("no database URL") from None
+        if driver not in _DRIVERS:
+            raise ValueError(f"{driver!r} is no database of ours")
         return url
 
 

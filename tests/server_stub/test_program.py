@@ -367,15 +367,24 @@ def test_a_device_comes_with_its_token(relay_program: Program) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "url", ["sqlite+aiosqlite:////nowhere/relay.db", "nosuch+driver://host/name", "sqlite://"]
-)
-def test_a_useless_database_is_one_line(relay_program: Program, url: str) -> None:
+def test_a_useless_database_is_one_line(relay_program: Program) -> None:
     """A database that cannot be used is named with its setting, and the exit is 1."""
+    url = "sqlite+aiosqlite:////nowhere/relay.db"
     code, lines = relay_program.fail("device", "list", CAMAGENT_RELAY_DATABASE_URL=url)
     assert code == 1
     assert len(lines) == 1, lines
     assert lines[0].startswith("camagent-relay: the database (CAMAGENT_RELAY_DATABASE_URL) ")
+
+
+@pytest.mark.parametrize("url", ["nosuch+driver://host/name", "sqlite://", "mysql://host/name"])
+def test_a_database_of_another_kind_stops_the_start(relay_program: Program, url: str) -> None:
+    """Starting again would not help: the exit is 78, with what would be right."""
+    code, lines = relay_program.fail("device", "list", CAMAGENT_RELAY_DATABASE_URL=url)
+    assert code == 78
+    assert len(lines) == 1, lines
+    assert "CAMAGENT_RELAY_DATABASE_URL" in lines[0]
+    assert "is no database of ours" in lines[0]
+    assert "postgresql" in lines[0]
 
 
 def test_tokens_are_signed(relay_program: Program) -> None:
