@@ -1,6 +1,6 @@
 # make demo        relay, agent and viewer page on this machine: prints one URL to open
-# make test        every test that needs no Raspberry Pi rig, in three parts at once: test-page those
-#                  with the page, test-viewers those of sessions and relay, test-others the others
+# make test        every test that needs no Raspberry Pi rig, in two halves at once: test-viewers those of
+#                  sessions and page, test-others the others
 # make test-rig    tests with the real picamera2 in the rig that PI_RIG names; test-rig-machine those
 #                  that boot it, test-rig-camera the others
 # make lint types  style and types
@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
 
-.PHONY: venv demo test test-page test-viewers test-others test-rig test-rig-machine test-rig-camera lint types format wheels deb bench packages clean
+.PHONY: venv demo test test-viewers test-others test-rig test-rig-machine test-rig-camera lint types format wheels deb bench packages clean
 .DEFAULT_GOAL := demo
 
 venv: $(BIN)/.installed
@@ -36,18 +36,15 @@ packages:
 demo: venv
 	$(BIN)/camagent demo $(ARGS)
 
-# Each part waits more than it works.
+# Both halves wait more than they work.
 test: venv packages
-	@$(MAKE) --jobs=3 --output-sync=target --no-print-directory test-page test-viewers test-others
-
-test-page:
-	$(BIN)/python -m pytest tests/end_to_end $(ARGS)
+	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-viewers test-others
 
 test-viewers:
-	$(BIN)/python -m pytest tests/webrtc tests/server_stub $(ARGS)
+	$(BIN)/python -m pytest tests/webrtc tests/end_to_end $(ARGS)
 
 test-others:
-	$(BIN)/python -m pytest --ignore=tests/rig --ignore=tests/webrtc --ignore=tests/server_stub --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/rig --ignore=tests/webrtc --ignore=tests/end_to_end $(ARGS)
 
 test-rig: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-rig-machine test-rig-camera
