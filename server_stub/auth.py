@@ -14,6 +14,7 @@ import jwt
 from server_stub.keys import ALGORITHMS, HS256, Key, KeysAway, KeySource
 
 _LONGEST_USER_ID = 128
+_LONGEST_TIMER_S = 86_400.0 * 365
 _CLOCKS_APART_S = 5.0
 _TOKEN = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
@@ -32,6 +33,11 @@ class Identity:
 
     user_id: str
     expires_at_s: float
+
+    @property
+    def left_s(self) -> float:
+        """How long it lasts from now, a year at most: not every timer can wait for the year 9999."""
+        return min(self.expires_at_s - time.time(), _LONGEST_TIMER_S)
 
 
 class TokenReader:

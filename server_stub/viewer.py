@@ -1,7 +1,6 @@
 """The socket of a viewer."""
 
 import asyncio
-import time
 
 import structlog
 from aiohttp import web
@@ -21,12 +20,9 @@ from camagent.signaling.messages import (
 from server_stub.auth import Identity, TokenInvalid, TokenUnchecked
 from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, converse
 from server_stub.relay import RELAY, Relay
-from server_stub.watching import WatchRefused, end_watch, start_watch
+from server_stub.watching import WatchRefused, end_watch, pass_on, start_watch
 
 log = structlog.get_logger(__name__)
-
-_LONGEST_TIMER_S = 86_400.0 * 365
-"""A year: there are tokens that end in the year 9999, and clocks that cannot count so far."""
 
 
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
@@ -80,21 +76,13 @@ class _Viewer:
                 self._connection.send(HeartbeatAck(request_id=message.request_id))
             case ViewerWatchRequest():
                 await self._watch(message)
-            case SignalOffer(payload=signal) | SignalIce(payload=signal):
-                await self._forward(signal.session_id, message)
+            case SignalOffer() | SignalIce():
+                if not await pass_on(self._relay, self._connection, message):
+                    self._fail("Session not found", message)
             case EndWatch():
                 await self._end(message)
             case ViewerHello():
                 await self._take_hello(message)
-
-    async def _forward(self, session_id: str, message: SignalOffer | SignalIce) -> None:
-        """Pass a signal on as soon as the device has room: a burst costs its sender time alone."""
-        sessions = self._relay.sessions
-        session = sessions.find(session_id, self._connection)
-        if session is not None and isinstance(session.device, Connection):
-            await session.device.room()
-        if not sessions.forward(session_id, self._connection, message):
-            self._fail("Session not found", message)
 
     async def _end(self, message: EndWatch) -> None:
         """End a session of this user's, be it on a connection that is gone without our knowing."""
@@ -129,10 +117,8 @@ class _Viewer:
         """Let the connection end when the token does."""
         if self._expiry is not None:
             self._expiry.cancel()
-        left_s = min(identity.expires_at_s - time.time(), _LONGEST_TIMER_S)
-        loop = asyncio.get_running_loop()
-        self._expiry = loop.call_later(
-            left_s, self._connection.close, POLICY_VIOLATION, "token expired"
+        self._expiry = asyncio.get_running_loop().call_later(
+            identity.left_s, self._connection.close, POLICY_VIOLATION, "token expired"
         )
 
     async def _watch(self, request: ViewerWatchRequest) -> None:

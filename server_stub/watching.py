@@ -1,4 +1,4 @@
-"""Starts and ends watch sessions, whichever way their viewers came and wherever the devices are."""
+"""Starts, serves and ends watch sessions, whichever way their viewers came and wherever the devices are."""
 
 import time
 import uuid
@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, WatchReady
+from camagent.signaling.messages import (
+    DeviceWatchRequest,
+    SignalIce,
+    SignalOffer,
+    WatchEnded,
+    WatchReady,
+)
+from server_stub.connection import Connection
 from server_stub.presence import Unreachable
 from server_stub.relay import Relay
 from server_stub.sessions import End, WatchSession
@@ -79,6 +86,18 @@ async def _ask_device(
             await relay.instances.watch(request, device_id, begin)
         except Unreachable as error:
             raise WatchRefused(UNREACHABLE) from error
+
+
+async def pass_on(relay: Relay, viewer: End, message: SignalOffer | SignalIce) -> bool:
+    """Pass a signal of a viewer's on as soon as the device has room; false if there is no session.
+
+    So a burst costs its sender time, and nobody else anything.
+    """
+    session_id = message.payload.session_id
+    session = relay.sessions.find(session_id, viewer)
+    if session is not None and isinstance(session.device, Connection):
+        await session.device.room()
+    return relay.sessions.forward(session_id, viewer, message)
 
 
 async def end_watch(

@@ -29,6 +29,7 @@ from server_stub.watching import (
     UNAUTHORIZED,
     WatchRefused,
     end_watch,
+    pass_on,
     start_watch,
 )
 from server_stub.whep_request import (
@@ -128,7 +129,7 @@ async def _negotiate(relay: Relay, session: WatchSession, viewer: WhepViewer, of
     """Have the offer answered; give the answer with the candidates that came soon after it."""
     payload = SignalOffer.Payload(session_id=session.session_id, sdp=Offer(sdp=offer))
     asked_at_s = time.monotonic()
-    if not relay.sessions.forward(session.session_id, viewer, SignalOffer(payload=payload)):
+    if not await pass_on(relay, viewer, SignalOffer(payload=payload)):
         viewer.forget()  # unless it heard already why the session is over
     answer = await viewer.answered()
     answered_at_s = time.monotonic()
@@ -160,7 +161,7 @@ async def _trickle(request: web.Request) -> web.Response:
     check_precondition(request, viewer.etag)
     if not _is_of_session(fragment, viewer):
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "ICE cannot be restarted; watch anew")
-    await _pass_on(request.app[RELAY], session, viewer, fragment)
+    await _tell_device(request.app[RELAY], session, viewer, fragment)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -180,7 +181,7 @@ async def _end(request: web.Request) -> web.Response:
     return web.Response()
 
 
-async def _pass_on(
+async def _tell_device(
     relay: Relay, session: WatchSession, viewer: WhepViewer, fragment: Fragment
 ) -> None:
     viewer.told_candidates |= bool(fragment.candidates)
@@ -191,9 +192,7 @@ async def _pass_on(
     for candidate in candidates[: viewer.candidates_left]:
         viewer.candidates_left -= 1
         payload = SignalIce.Payload(session_id=session.session_id, candidate=candidate)
-        relay.sessions.forward(session.session_id, viewer, SignalIce(payload=payload))
-        # The device's connection shall send it before the next one comes.
-        await asyncio.sleep(0)
+        await pass_on(relay, viewer, SignalIce(payload=payload))
 
 
 def _is_of_session(fragment: Fragment, viewer: WhepViewer) -> bool:
@@ -217,8 +216,7 @@ def _expire_with(
     def expire() -> None:
         relay.sessions.end(session, "timeout", ended_by=viewer, message="token expired")
 
-    left_s = identity.expires_at_s - time.time()
-    viewer.expiry = asyncio.get_running_loop().call_later(left_s, expire)
+    viewer.expiry = asyncio.get_running_loop().call_later(identity.left_s, expire)
     # Cancelled with the session's own.
     session.timers.append(viewer.expiry)
 

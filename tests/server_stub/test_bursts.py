@@ -10,6 +10,7 @@ import uvloop
 from camagent.signaling.messages import Offer, SignalOffer
 from server_stub.relay import Relay
 from tests.server_stub.peers import TS, Client, device, relay_at, viewer, watch
+from tests.server_stub.test_whep import SECTION, playing, watching
 from tests.support import until
 
 _BURST = 190
@@ -57,6 +58,33 @@ async def test_a_viewer_waits_for_a_device_that_reads_slowly(relay: Relay) -> No
         await user.nothing_came()
         await other.send("signal_ice", {"session_id": other_id, "candidate": None})
         assert (await cam.payload("signal_ice"))["session_id"] == other_id
+
+
+async def test_a_player_waits_for_a_device_that_reads_slowly(relay: Relay) -> None:
+    """What it trickles arrives when there is room again, and does not end its session."""
+    async with (
+        playing(relay) as player,
+        watching(relay, player) as (cam, session_id, path, etag),
+        viewer(relay) as user,
+    ):
+        user_id = await watch(user, cam)
+        cam.websocket.transport.pause_reading()
+        sdp = {"type": "offer", "sdp": "x" * 60_000}
+        sending = asyncio.ensure_future(_send_offers(user, user_id, sdp))
+        (held,) = relay.devices.values()
+        await until(lambda: not held.has_room)
+        telling = asyncio.ensure_future(player.patch(path, SECTION, if_match=etag))
+        # In its turn after the player's: by then that waits, or was cut off.
+        async with player.ask("GET", "/healthz") as answer:
+            assert answer.status == 200
+        assert relay.sessions.is_live(session_id)
+        cam.websocket.transport.resume_reading()
+        while (message := await cam.receive())["type"] != "signal_ice":
+            assert message["type"] == "signal_offer"
+        assert message["payload"]["session_id"] == session_id
+        assert await telling == 204
+        assert relay.sessions.is_live(session_id)
+        await sending
 
 
 async def _send_offers(user: Client, session_id: str, sdp: dict[str, str]) -> None:
