@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.async_api import Page
 
+from tests.cells import CELLS_READER
+
 _MS_PER_S = 1_000
 _MOVES_BY_S = 0.5
 _TROUBLE_FOR_S = 5.0
@@ -15,24 +17,9 @@ _TROUBLE_FOR_S = 5.0
 # Reads the timestamp cells (camagent/media/timestamp.py) of some of the pictures, for it takes time.
 _WATCH = """() => {
   const video = document.querySelector('video');
-  const canvas = document.createElement('canvas');
-  const context = canvas.getContext('2d', { willReadFrequently: true });
   const gauge = window.gauge = { shown: [], late: [] };
   let readAt = 0;
-  const capturedAt = () => {
-    const [width, row] = [video.videoWidth, 2];
-    [canvas.width, canvas.height] = [width, 1];
-    context.drawImage(video, 0, row, width, 1, 0, 0, width, 1);
-    const pixels = context.getImageData(0, 0, width, 1).data;
-    const cell = Math.floor(width / 64);
-    let bits = 0n;
-    for (let index = 0; index < 64; index += 1) {
-      const level = pixels[4 * (index * cell + (cell >> 1))];
-      if (level > 90 && level < 165) return null;
-      bits = bits << 1n | (level > 127 ? 1n : 0n);
-    }
-    return Number(bits) / 1000;
-  };
+  const capturedAt = (__CELLS_READER__)(video);
   const look = () => {
     const now = Date.now();
     gauge.shown.push(now);
@@ -44,7 +31,7 @@ _WATCH = """() => {
     video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
-}"""
+}""".replace("__CELLS_READER__", CELLS_READER)
 
 
 @dataclass(frozen=True)

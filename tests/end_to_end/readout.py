@@ -4,27 +4,13 @@ import re
 import statistics
 from typing import Any
 
+from tests.cells import CELLS_READER
 from tests.end_to_end.house import Watching
 
 # Reads the cells (camagent/media/timestamp.py) of each picture as it is about to be displayed.
 _READ_CELLS = """(video) => {
-  const canvas = document.createElement('canvas');
-  const context = canvas.getContext('2d', { willReadFrequently: true });
   const seen = window.seen = [];
-  const capturedAtMs = () => {
-    const [width, row] = [video.videoWidth, 2];
-    [canvas.width, canvas.height] = [width, 1];
-    context.drawImage(video, 0, row, width, 1, 0, 0, width, 1);
-    const pixels = context.getImageData(0, 0, width, 1).data;
-    const cell = Math.floor(width / 64);
-    let bits = 0n;
-    for (let index = 0; index < 64; index += 1) {
-      const level = pixels[4 * (index * cell + (cell >> 1))];
-      if (level > 90 && level < 165) return null;
-      bits = bits << 1n | (level > 127 ? 1n : 0n);
-    }
-    return Number(bits) / 1000;
-  };
+  const capturedAtMs = (__CELLS_READER__)(video);
   const look = (_now, { expectedDisplayTime }) => {
     const nowMs = Date.now();
     const atMs = capturedAtMs();
@@ -34,7 +20,7 @@ _READ_CELLS = """(video) => {
     video.requestVideoFrameCallback(look);
   };
   video.requestVideoFrameCallback(look);
-}"""
+}""".replace("__CELLS_READER__", CELLS_READER)
 
 # Each second the plots are drawn anew, whether or not a figure has changed.
 _NEXT = """() => new Promise((resolve) => {
