@@ -99,6 +99,15 @@ class Watched(Served):
         """Wait until the viewer has decoded what was sent, given that no more is sent."""
         await self.until_decoded(self.tally.frames)
 
+    async def until_all_is_taken(self) -> None:
+        """Wait likewise, but let it drop what a keyframe overtook: who joins gets several at once."""
+
+        async def are_taken() -> bool:
+            stats = await self.viewer.stats()
+            return stats["framesDecoded"] + stats["framesDropped"] >= self.tally.frames
+
+        await eventually(are_taken)
+
 
 @asynccontextmanager
 async def watched(
