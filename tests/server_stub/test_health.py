@@ -112,6 +112,22 @@ async def test_what_happens_is_counted(measured: Relay) -> None:
     assert "process_resident_memory_bytes" in after
 
 
+async def test_requests_that_are_not_let_in_are_counted(measured: Relay) -> None:
+    """However they are refused: by an answer, by a problem, or at the door."""
+    foreign = {"Origin": "https://elsewhere.example"}
+    async with ClientSession(f"http://127.0.0.1:{measured.port}") as http:
+        for path, headers, status in (
+            ("/api/devices", {}, 401),
+            ("/whep/cam/session", {}, 401),
+            ("/ws/viewer", foreign, 403),
+            ("/whep/cam/session", foreign, 403),
+        ):
+            async with http.get(path, headers=headers) as answer:
+                assert answer.status == status
+    counted = await _metrics(measured)
+    assert counted['camagent_relay_auth_failures_total{kind="http"}'] == 4
+
+
 async def test_metrics_are_not_on_the_public_port(measured: Relay) -> None:
     """They are for whoever runs the relay, wherever a proxy sits."""
     assert (await _get(measured, "/metrics"))[0] == 404
