@@ -7,6 +7,8 @@ import structlog
 from camagent.errors import MalformedMessage
 from camagent.signaling.messages import TO_DEVICE, TO_VIEWER, Message, WatchEnded
 from server_stub.envelopes import (
+    Asked,
+    Call,
     Compare,
     EndWatch,
     Envelope,
@@ -22,6 +24,7 @@ from server_stub.redis_presence import RedisPresence
 from server_stub.routing import Routing
 from server_stub.sessions import End, Sessions, WatchSession
 from server_stub.shared import SharedSessions, remote_end
+from server_stub.whep_session import Visit, VisitRefused, receive, signals
 
 log = structlog.get_logger(__name__)
 
@@ -47,18 +50,33 @@ class Answering:
         """Do what another instance asks, or note what it tells."""
         match envelope:
             case Open() | EndWatch() | Tell():
-                reply = Reply(
-                    sender=self._routing.instance_id,
-                    request=envelope.request,
-                    is_done=self._do(envelope),
-                )
-                self._routing.send(envelope.sender, reply)
+                self._reply(envelope, is_done=self._do(envelope))
+            case Call():
+                refusal = self._receive(envelope.visit)
+                self._reply(envelope, is_done=not refusal, refusal=refusal)
             case Replaced():
                 self._presence.take_replaced(envelope.device_id, envelope.holder)
             case Signal():
                 self._pass_on(envelope)
             case Forget() | Compare() | Unknown():
                 self._agree(envelope)
+
+    def _reply(self, asked: Asked, *, is_done: bool, refusal: str = "") -> None:
+        own = self._routing.instance_id
+        reply = Reply(sender=own, request=asked.request, is_done=is_done, refusal=refusal)
+        self._routing.send(asked.sender, reply)
+
+    def _receive(self, visit: Visit) -> str:
+        """Do what a request to a WHEP session asks; say why not, if it changes nothing."""
+        try:
+            _, viewer = receive(self._sessions, visit)
+        except VisitRefused as refusal:
+            return str(refusal)
+        if visit.fragment is not None:
+            # As the signals of viewers elsewhere, whom a device without room cannot hold up.
+            for signal in signals(visit.session_id, viewer, visit.fragment):
+                self._sessions.forward(visit.session_id, viewer, signal)
+        return ""
 
     def _do(self, asked: Open | EndWatch | Tell) -> bool:
         """Do what somebody waits for; false if it cannot be done here."""
