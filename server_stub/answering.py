@@ -20,6 +20,7 @@ from server_stub.envelopes import (
     Tell,
     Unknown,
 )
+from server_stub.quotas import WatchLimits
 from server_stub.redis_presence import RedisPresence
 from server_stub.routing import Routing
 from server_stub.sessions import End, Sessions, WatchSession
@@ -39,18 +40,25 @@ class Answering:
         sessions: Sessions,
         shared: SharedSessions,
         devices: Mapping[str, End],
+        *,
+        limits: WatchLimits,
     ) -> None:
         self._routing = routing
         self._presence = presence
         self._sessions = sessions
         self._shared = shared
         self._devices = devices
+        self._limits = limits
 
     def take(self, envelope: Envelope) -> None:
         """Do what another instance asks, or note what it tells."""
         match envelope:
-            case Open() | EndWatch() | Tell():
+            case EndWatch() | Tell():
                 self._reply(envelope, is_done=self._do(envelope))
+            case Open():
+                refusal = self._refuse(envelope)
+                is_done = not refusal and self._open(envelope)
+                self._reply(envelope, is_done=is_done, refusal=refusal)
             case Call():
                 refusal = self._receive(envelope.visit)
                 self._reply(envelope, is_done=not refusal, refusal=refusal)
@@ -78,11 +86,9 @@ class Answering:
                 self._sessions.forward(visit.session_id, viewer, signal)
         return ""
 
-    def _do(self, asked: Open | EndWatch | Tell) -> bool:
+    def _do(self, asked: EndWatch | Tell) -> bool:
         """Do what somebody waits for; false if it cannot be done here."""
         match asked:
-            case Open():
-                return self._open(asked)
             case EndWatch():
                 session = self._sessions.find_of_user(asked.session_id, asked.user_id)
                 if session is not None:
@@ -107,6 +113,12 @@ class Answering:
             case Unknown():
                 for session in here:
                     self._shared.lose(session)
+
+    def _refuse(self, asked: Open) -> str:
+        """Say why its device may not be watched by one more, if it is here and may not."""
+        device = self._devices.get(asked.device_id)
+        viewers = 0 if device is None else len(self._sessions.of(device))
+        return self._limits.refuse_viewer(viewers) or ""
 
     def _open(self, asked: Open) -> bool:
         """Open our half of a session; false if its device is not here."""

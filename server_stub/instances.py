@@ -16,6 +16,7 @@ from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, encode
 from server_stub.answering import Answering
 from server_stub.envelopes import Asked, Call, Compare, EndWatch, Forget, Open, Tell
 from server_stub.presence import Unanswered
+from server_stub.quotas import WatchLimits
 from server_stub.redis_presence import RedisPresence
 from server_stub.routing import Routing, new_request
 from server_stub.sessions import End, Sessions, WatchSession
@@ -39,18 +40,20 @@ class Instances:
         sessions: Sessions,
         devices: Mapping[str, End],
         store: Store,
+        *,
+        limits: WatchLimits,
     ) -> None:
         self._routing = routing
         self._presence = presence
         self._store = store
         self._shared = SharedSessions(routing, sessions)
-        answering = Answering(routing, presence, sessions, self._shared, devices)
+        answering = Answering(routing, presence, sessions, self._shared, devices, limits=limits)
         routing.on_envelope = answering.take
 
     async def watch(
         self, wanted: DeviceWatchRequest, device_id: str, begin: Callable[[End], object]
-    ) -> bool:
-        """Have a device that is connected elsewhere watched; false if it is not there.
+    ) -> str:
+        """Have a device that is connected elsewhere watched; say why not, unless it is not there.
 
         `begin` is called with the device's end once its instance has opened the session.
 
@@ -59,7 +62,7 @@ class Instances:
         """
         instance_id = await self._elsewhere(device_id)
         if instance_id is None:
-            return False
+            return ""
         session_id = wanted.payload.session_id
         request = Open(
             sender=self._routing.instance_id,
@@ -70,7 +73,11 @@ class Instances:
             text=encode(wanted),
         )
         device = self._shared.end_at(instance_id, session_id, "device")
-        return await self._have_done(instance_id, request, lambda: begin(device))
+        try:
+            reply = await self._routing.ask(instance_id, request, lambda: begin(device))
+        except Unanswered:
+            return ""
+        return reply.refusal
 
     async def end(self, instance_id: str, session_id: str, user_id: str) -> bool:
         """Have another instance end a session of this user's; false if it has none.
@@ -156,12 +163,10 @@ class Instances:
                 yield
             await self._routing.leave()
 
-    async def _have_done(
-        self, instance_id: str, asked: Asked, on_done: Callable[[], object] = lambda: None
-    ) -> bool:
+    async def _have_done(self, instance_id: str, asked: Asked) -> bool:
         """Ask for something; false if it was not done, or if nobody says so."""
         try:
-            return (await self._routing.ask(instance_id, asked, on_done)).is_done
+            return (await self._routing.ask(instance_id, asked)).is_done
         except Unanswered:
             return False
 

@@ -212,7 +212,7 @@ class Relay:
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
         if session.has_place:
-            self.watching.leave_place(session.user_id, session.device_id)
+            self.watching.leave_place(session.user_id, session.session_id)
         self.meters.session_ended(reason)
         self.record(self.store.end_session(session.session_id, reason))
 

@@ -34,8 +34,8 @@ class WatchSession:
     """One viewer watching one device, each at its end.
 
     `is_ours` is False where another instance of the relay has the viewer: that one sets the
-    session's deadlines and writes it down. `has_place` is True where it counts against the limits
-    of its user and device. `on_forgotten` is called if it is over without its ends' being told.
+    session's deadlines and writes it down. `has_place` is True where it counts against the limit
+    of its user. `on_forgotten` is called if it is over without its ends' being told.
     """
 
     device_id: str
