@@ -120,14 +120,16 @@ async def end_watch(
 
     `viewer` is who asks, and hears no echo. With `device_id`, only one of that device is meant. A
     session that an earlier run of the relay began, and no instance knows any more, may go on at its
-    device: that is told, so that the place is free.
+    device, unless it is too old for that: the device is told, so that the place is free.
     """
     session = relay.sessions.find_of_user(session_id, user_id)
     if session is not None and device_id in {None, session.device_id}:
         relay.sessions.end(session, "user_ended", ended_by=viewer)
         return True
     try:
-        left = await relay.store.left_session(session_id, user_id)
+        left = await relay.store.left_session(
+            session_id, user_id, longest_s=relay.sessions.longest_s
+        )
     except SQLAlchemyError:
         return False
     # What this instance does not know of its own is over, written down or not.

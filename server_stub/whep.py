@@ -219,7 +219,9 @@ async def _elsewhere(relay: Relay, visit: Visit) -> str | None:
         _receive(relay, visit)
         return None
     try:
-        left = await relay.store.left_session(visit.session_id, visit.identity.user_id)
+        left = await relay.store.left_session(
+            visit.session_id, visit.identity.user_id, longest_s=relay.sessions.longest_s
+        )
     except SQLAlchemyError as error:
         unknown = "The session cannot be looked up now"
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown) from error

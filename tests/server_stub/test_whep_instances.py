@@ -294,5 +294,5 @@ async def test_a_lost_half_takes_no_place_of_another(two: TwoInstances) -> None:
         assert len(counted._of_user) == 1
 
 
-async def _fail(*_: str) -> None:
+async def _fail(*_: str, **__: float) -> None:
     raise SQLAlchemyError
