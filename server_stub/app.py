@@ -5,8 +5,10 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -18,7 +20,7 @@ from server_stub.addresses import SURROUNDINGS, client_address, origin_is_allowe
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
 from server_stub.door import http_log
-from server_stub.headers import add_headers
+from server_stub.headers import ClientConnection, add_headers
 from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.pages import add_page_routes
 from server_stub.relay import RELAY, Relay, open_relay
@@ -63,20 +65,16 @@ def make_application(relay: Relay) -> web.Application:
 async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Serve while the block runs; `relay.port` says where."""
     async with open_relay(settings) as relay:
-        runner = web.AppRunner(
-            make_application(relay),
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_DEADLINE_S,
-            keepalive_timeout=_KEEPALIVE_S,
-            logger=http_log(),
-        )
+        runner = web.AppRunner(make_application(relay), shutdown_timeout=_SHUTDOWN_DEADLINE_S)
         await runner.setup()
         try:
             async with metrics_served(relay, settings.metrics_host, settings.metrics_port):
                 listening = _listen(settings.host, settings.port)
                 assert runner.server is not None
                 server = await asyncio.get_running_loop().create_server(
-                    relay.door.timed(runner.server), sock=listening, backlog=_BACKLOG
+                    relay.door.timed(_connections_of(runner.server)),
+                    sock=listening,
+                    backlog=_BACKLOG,
                 )
                 with contextlib.closing(server):
                     relay.port = listening.getsockname()[1]
@@ -114,6 +112,16 @@ async def _drain(relay: Relay, over_s: float, hurried: asyncio.Event) -> None:
     for task in (draining, waiting):
         task.cancel()
     await asyncio.wait([draining, waiting])
+
+
+def _connections_of(server: web.Server) -> Callable[[], ClientConnection]:
+    """Give what makes the server's connections: it could make none but aiohttp's own."""
+    options: dict[str, Any] = {
+        "access_log": None,
+        "keepalive_timeout": _KEEPALIVE_S,
+        "logger": http_log(),
+    }
+    return partial(ClientConnection, server, loop=asyncio.get_running_loop(), **options)
 
 
 def _leave_garbage_alone() -> None:
