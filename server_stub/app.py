@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
+_GOODBYE_DEADLINE_S = 1.0
 _KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
 _LONGEST_ORIGIN = 200
@@ -173,3 +174,4 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
+    await application[RELAY].hang_up(_GOODBYE_DEADLINE_S)
