@@ -10,5 +10,5 @@ a person sees.
 With Redis `several` processes are one relay: `redis_link` is the way there, `redis_presence` what
 they know together, `envelopes` what they tell each other, `routing` how that gets there, `instances`
 what one asks of the others, `answering` what it does for them, `shared` has the sessions in between,
-and `shared_limits` their common rates.
+`shared_limits` their common rates, and `shared_places` what a user has taken.
 """

@@ -7,6 +7,8 @@ import structlog
 from camagent.errors import MalformedMessage
 from camagent.signaling.messages import TO_DEVICE, TO_VIEWER, Message, WatchEnded
 from server_stub.envelopes import (
+    Asked,
+    Call,
     Compare,
     EndWatch,
     Envelope,
@@ -18,10 +20,12 @@ from server_stub.envelopes import (
     Tell,
     Unknown,
 )
+from server_stub.quotas import WatchLimits
 from server_stub.redis_presence import RedisPresence
 from server_stub.routing import Routing
 from server_stub.sessions import End, Sessions, WatchSession
 from server_stub.shared import SharedSessions, remote_end
+from server_stub.whep_session import Visit, VisitRefused, receive, signals
 
 log = structlog.get_logger(__name__)
 
@@ -36,23 +40,28 @@ class Answering:
         sessions: Sessions,
         shared: SharedSessions,
         devices: Mapping[str, End],
+        *,
+        limits: WatchLimits,
     ) -> None:
         self._routing = routing
         self._presence = presence
         self._sessions = sessions
         self._shared = shared
         self._devices = devices
+        self._limits = limits
 
     def take(self, envelope: Envelope) -> None:
         """Do what another instance asks, or note what it tells."""
         match envelope:
-            case Open() | EndWatch() | Tell():
-                reply = Reply(
-                    sender=self._routing.instance_id,
-                    request=envelope.request,
-                    is_done=self._do(envelope),
-                )
-                self._routing.send(envelope.sender, reply)
+            case EndWatch() | Tell():
+                self._reply(envelope, is_done=self._do(envelope))
+            case Open():
+                refusal = self._refuse(envelope)
+                is_done = not refusal and self._open(envelope)
+                self._reply(envelope, is_done=is_done, refusal=refusal)
+            case Call():
+                refusal = self._receive(envelope.visit)
+                self._reply(envelope, is_done=not refusal, refusal=refusal)
             case Replaced():
                 self._presence.take_replaced(envelope.device_id, envelope.holder)
             case Signal():
@@ -60,11 +69,26 @@ class Answering:
             case Forget() | Compare() | Unknown():
                 self._agree(envelope)
 
-    def _do(self, asked: Open | EndWatch | Tell) -> bool:
+    def _reply(self, asked: Asked, *, is_done: bool, refusal: str = "") -> None:
+        own = self._routing.instance_id
+        reply = Reply(sender=own, request=asked.request, is_done=is_done, refusal=refusal)
+        self._routing.send(asked.sender, reply)
+
+    def _receive(self, visit: Visit) -> str:
+        """Do what a request to a WHEP session asks; say why not, if it changes nothing."""
+        try:
+            _, viewer = receive(self._sessions, visit)
+        except VisitRefused as refusal:
+            return str(refusal)
+        if visit.fragment is not None:
+            # As the signals of viewers elsewhere, whom a device without room cannot hold up.
+            for signal in signals(visit.session_id, viewer, visit.fragment):
+                self._sessions.forward(visit.session_id, viewer, signal)
+        return ""
+
+    def _do(self, asked: EndWatch | Tell) -> bool:
         """Do what somebody waits for; false if it cannot be done here."""
         match asked:
-            case Open():
-                return self._open(asked)
             case EndWatch():
                 session = self._sessions.find_of_user(asked.session_id, asked.user_id)
                 if session is not None:
@@ -89,6 +113,12 @@ class Answering:
             case Unknown():
                 for session in here:
                     self._shared.lose(session)
+
+    def _refuse(self, asked: Open) -> str:
+        """Say why its device may not be watched by one more, if it is here and may not."""
+        device = self._devices.get(asked.device_id)
+        viewers = 0 if device is None else len(self._sessions.of(device))
+        return self._limits.refuse_viewer(viewers) or ""
 
     def _open(self, asked: Open) -> bool:
         """Open our half of a session; false if its device is not here."""

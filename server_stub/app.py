@@ -5,8 +5,10 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -18,7 +20,7 @@ from server_stub.addresses import SURROUNDINGS, client_address, origin_is_allowe
 from server_stub.api import list_devices, list_ice_servers
 from server_stub.device import serve_device
 from server_stub.door import http_log
-from server_stub.headers import add_headers
+from server_stub.headers import ClientConnection, add_headers
 from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.pages import add_page_routes
 from server_stub.relay import RELAY, Relay, open_relay
@@ -31,6 +33,7 @@ log = structlog.get_logger(__name__)
 _BACKLOG = 4096
 _USER_TIMEOUT_MS = 30_000
 _SHUTDOWN_DEADLINE_S = 5.0
+_GOODBYE_DEADLINE_S = 1.0
 _KEEPALIVE_S = 30.0
 _STATUS_INTERVAL_S = 5.0
 _LONGEST_ORIGIN = 200
@@ -63,20 +66,16 @@ def make_application(relay: Relay) -> web.Application:
 async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
     """Serve while the block runs; `relay.port` says where."""
     async with open_relay(settings) as relay:
-        runner = web.AppRunner(
-            make_application(relay),
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_DEADLINE_S,
-            keepalive_timeout=_KEEPALIVE_S,
-            logger=http_log(),
-        )
+        runner = web.AppRunner(make_application(relay), shutdown_timeout=_SHUTDOWN_DEADLINE_S)
         await runner.setup()
         try:
             async with metrics_served(relay, settings.metrics_host, settings.metrics_port):
                 listening = _listen(settings.host, settings.port)
                 assert runner.server is not None
                 server = await asyncio.get_running_loop().create_server(
-                    relay.door.timed(runner.server), sock=listening, backlog=_BACKLOG
+                    relay.door.timed(_connections_of(runner.server)),
+                    sock=listening,
+                    backlog=_BACKLOG,
                 )
                 with contextlib.closing(server):
                     relay.port = listening.getsockname()[1]
@@ -114,6 +113,16 @@ async def _drain(relay: Relay, over_s: float, hurried: asyncio.Event) -> None:
     for task in (draining, waiting):
         task.cancel()
     await asyncio.wait([draining, waiting])
+
+
+def _connections_of(server: web.Server) -> Callable[[], ClientConnection]:
+    """Give what makes the server's connections: it could make none but aiohttp's own."""
+    options: dict[str, Any] = {
+        "access_log": None,
+        "keepalive_timeout": _KEEPALIVE_S,
+        "logger": http_log(),
+    }
+    return partial(ClientConnection, server, loop=asyncio.get_running_loop(), **options)
 
 
 def _leave_garbage_alone() -> None:
@@ -165,3 +174,4 @@ async def _refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 async def _say_goodbye(application: web.Application) -> None:
     application[RELAY].close_connections()
+    await application[RELAY].hang_up(_GOODBYE_DEADLINE_S)

@@ -49,8 +49,13 @@ def run_command(arguments: Sequence[str]) -> None:
     Raises:
         CommandFailed: it could not be done.
         SettingsError: a setting is missing or wrong.
+        SystemExit: the arguments are wrong.
     """
-    chosen, rest = _parser().parse_known_args(arguments)
+    parser = _parser()
+    for argument in arguments:
+        if not _is_text(argument):
+            parser.error(f"{argument!r} is not UTF-8 text")
+    chosen, rest = parser.parse_known_args(arguments)
     if chosen.command == "serve":
         _serve(_read(RelaySettings, chosen, rest))
     elif chosen.command == "token":
@@ -160,6 +165,11 @@ def _add_list_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", help="only this user's")
     parser.add_argument("--device", help="only this device's")
     parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def _is_text(argument: str) -> bool:
+    """Tell what can be written down: Python has bytes that are no UTF-8 as surrogates (PEP 383)."""
+    return not any("\ud800" <= character <= "\udfff" for character in argument)
 
 
 def _device_id(text: str) -> str:

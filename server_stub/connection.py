@@ -245,6 +245,10 @@ class Connection:
         self._why = f"took no messages: {messages} waited with {size} bytes"
         self._meter.meters.outbox_drops.inc(messages)
 
+    def hang_up(self) -> None:
+        """Drop the socket; a goodbye that is on its way arrives."""
+        self._outbox.hang_up()
+
     def abort(self) -> None:
         """Drop the socket without a word."""
         self._outbox.abort()

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from server_stub.whep_session import Visit
+
 CHANNELS = "camagent:instance:"
 """What every instance's channel, and the key that shows that it lives, starts with."""
 
@@ -63,12 +65,25 @@ class Tell(_Envelope):
     text: str
 
 
+class Call(_Envelope):
+    """A request by HTTP to a WHEP session that the receiver has. Has a reply."""
+
+    kind: Literal["call"] = "call"
+    request: str
+    visit: Visit
+
+
 class Reply(_Envelope):
-    """Whether what was asked for is done."""
+    """Whether what was asked for is done; `refusal` may say why not."""
 
     kind: Literal["reply"] = "reply"
     request: str
     is_done: bool
+    refusal: str = ""
+
+
+Asked: TypeAlias = Open | EndWatch | Tell | Call
+"""What has a reply."""
 
 
 class Signal(_Envelope):
@@ -100,9 +115,7 @@ class Unknown(_Envelope):
     session_ids: tuple[str, ...]
 
 
-Envelope: TypeAlias = (
-    Beat | Replaced | Open | EndWatch | Tell | Reply | Signal | Forget | Compare | Unknown
-)
+Envelope: TypeAlias = Beat | Replaced | Asked | Reply | Signal | Forget | Compare | Unknown
 ENVELOPE: TypeAdapter[Envelope] = TypeAdapter(Annotated[Envelope, Field(discriminator="kind")])
 
 

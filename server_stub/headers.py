@@ -29,6 +29,24 @@ _OPEN_TO_PLAYERS = {
 _WHEP = "/whep/"
 
 
+class ClientConnection(web.RequestHandler):
+    """One connection of a client's. What aiohttp itself answers has the headers, too: to what is no HTTP."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be read, or that nobody answered; the connection ends."""
+        response = super().handle_error(request, status, exc, message)
+        response.headers.update(_SECURITY)
+        return response
+
+
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Add them, for `on_response_prepare`: errors and answers that nobody wrote included."""
     response.headers.update(_SECURITY)

@@ -14,13 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, encode
 from server_stub.answering import Answering
-from server_stub.envelopes import Compare, EndWatch, Forget, Open, Tell
+from server_stub.envelopes import Asked, Call, Compare, EndWatch, Forget, Open, Tell
+from server_stub.presence import Unanswered
+from server_stub.quotas import WatchLimits
 from server_stub.redis_presence import RedisPresence
 from server_stub.routing import Routing, new_request
 from server_stub.sessions import End, Sessions, WatchSession
 from server_stub.shared import SharedSessions, remote_end
 from server_stub.store import Store
 from server_stub.tasks import beside
+from server_stub.whep_session import Visit, VisitRefused
 
 log = structlog.get_logger(__name__)
 
@@ -37,18 +40,20 @@ class Instances:
         sessions: Sessions,
         devices: Mapping[str, End],
         store: Store,
+        *,
+        limits: WatchLimits,
     ) -> None:
         self._routing = routing
         self._presence = presence
         self._store = store
         self._shared = SharedSessions(routing, sessions)
-        answering = Answering(routing, presence, sessions, self._shared, devices)
+        answering = Answering(routing, presence, sessions, self._shared, devices, limits=limits)
         routing.on_envelope = answering.take
 
     async def watch(
         self, wanted: DeviceWatchRequest, device_id: str, begin: Callable[[End], object]
-    ) -> bool:
-        """Have a device that is connected elsewhere watched; false if it is not there.
+    ) -> str:
+        """Have a device that is connected elsewhere watched; say why not, unless it is not there.
 
         `begin` is called with the device's end once its instance has opened the session.
 
@@ -57,7 +62,7 @@ class Instances:
         """
         instance_id = await self._elsewhere(device_id)
         if instance_id is None:
-            return False
+            return ""
         session_id = wanted.payload.session_id
         request = Open(
             sender=self._routing.instance_id,
@@ -68,7 +73,11 @@ class Instances:
             text=encode(wanted),
         )
         device = self._shared.end_at(instance_id, session_id, "device")
-        return await self._routing.ask(instance_id, request, lambda: begin(device))
+        try:
+            reply = await self._routing.ask(instance_id, request, lambda: begin(device))
+        except Unanswered:
+            return ""
+        return reply.refusal
 
     async def end(self, instance_id: str, session_id: str, user_id: str) -> bool:
         """Have another instance end a session of this user's; false if it has none.
@@ -82,7 +91,21 @@ class Instances:
             session_id=session_id,
             user_id=user_id,
         )
-        return await self._routing.ask(instance_id, request)
+        return await self._have_done(instance_id, request)
+
+    async def visit(self, instance_id: str, visit: Visit) -> None:
+        """Have another instance do what a request to a WHEP session asks.
+
+        Raises:
+            VisitRefused: it changes nothing.
+            Unreachable: it cannot be asked.
+            Unanswered: it does not say whether it did.
+        """
+        own = self._routing.instance_id
+        call = Call(sender=own, request=new_request(), visit=visit)
+        reply = await self._routing.ask(instance_id, call)
+        if not reply.is_done:
+            raise VisitRefused(reply.refusal)
 
     async def tell_device(self, device_id: str, message: WatchEnded) -> bool:
         """Tell a device that is connected elsewhere of an end; false if it is not there.
@@ -99,7 +122,7 @@ class Instances:
             device_id=device_id,
             text=encode(message),
         )
-        return await self._routing.ask(instance_id, request)
+        return await self._have_done(instance_id, request)
 
     def forget(self, session: WatchSession) -> None:
         """Have the other instance, if there is one, forget a session as this one does."""
@@ -139,6 +162,13 @@ class Instances:
             async with beside(self.keep(), self.tidy(tidy_every_s)):
                 yield
             await self._routing.leave()
+
+    async def _have_done(self, instance_id: str, asked: Asked) -> bool:
+        """Ask for something; false if it was not done, or if nobody says so."""
+        try:
+            return (await self._routing.ask(instance_id, asked)).is_done
+        except Unanswered:
+            return False
 
     async def _beat(self) -> None:
         """Show that we live; see who else does, and whether we agree about our sessions."""

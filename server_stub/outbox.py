@@ -135,6 +135,13 @@ class Outbox:
                     held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             self._transport.abort()
 
+    def hang_up(self) -> None:
+        """Drop the socket, but not what the kernel has taken already: a goodbye may be among it."""
+        if self._transport is None or self._queue or self._transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self._transport.close()
+
     async def settle(self) -> None:
         """Wait until what is queued has gone out, or is given up."""
         if self._draining is not None:

@@ -17,6 +17,14 @@ class Unreachable(Exception):
     """Redis is away, and with it the way to other instances."""
 
 
+class Unanswered(Exception):
+    """Another instance is not there; or if `is_late`, it did not answer in time."""
+
+    def __init__(self, *, is_late: bool) -> None:
+        super().__init__("no answer in time" if is_late else "nobody is there")
+        self.is_late = is_late
+
+
 @dataclass(frozen=True)
 class Lease:
     """One registration of a device: what proves that a connection is still its newest here."""

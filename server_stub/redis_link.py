@@ -5,6 +5,7 @@ While Redis is away every command is answered with `AWAY` at once, so that nobod
 """
 
 import asyncio
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -29,6 +30,7 @@ TROUBLE = (RedisError, OSError, TimeoutError)
 
 _TIMEOUT_S = 2.0
 _MOST_WAITING = 20_000
+_MOST_WAITING_BYTES = 32 * 2**20
 _MOST_AT_ONCE = 500
 
 Command = tuple[Any, ...]
@@ -40,6 +42,7 @@ class RedisLink:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
         self._waiting: deque[tuple[Command, asyncio.Future[Any]]] = deque()
+        self._unanswered_bytes = 0
         self._more = asyncio.Event()
         self._is_away = False
         self._back_at_s = time.monotonic()
@@ -55,11 +58,20 @@ class RedisLink:
         return 0.0 if self._is_away else time.monotonic() - self._back_at_s
 
     def tell(self, *command: Any) -> "asyncio.Future[Any]":
-        """Have a command carried out after all those before it; the answer may be `AWAY`."""
+        """Have a command carried out after all those before it; the answer may be `AWAY`.
+
+        So it is as well where too many wait, or too large ones.
+        """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        if self._is_away or len(self._waiting) >= _MOST_WAITING:
+        size_bytes = _size_of(command)
+        is_full = (
+            len(self._waiting) >= _MOST_WAITING
+            or self._unanswered_bytes + size_bytes > _MOST_WAITING_BYTES
+        )
+        if self._is_away or is_full:
             answer.set_result(AWAY)
         else:
+            self._unanswered_bytes += size_bytes
             self._waiting.append((command, answer))
             self._more.set()
         return answer
@@ -122,6 +134,7 @@ class RedisLink:
             if not self._is_away:
                 answers = await self._execute([command for command, _ in batch])
         finally:
+            self._unanswered_bytes -= sum(_size_of(command) for command, _ in batch)
             for (_, future), answer in zip(batch, answers or [AWAY] * len(batch), strict=True):
                 if isinstance(answer, Exception):
                     log.warning("redis.refused", problem=str(answer))
@@ -136,6 +149,11 @@ class RedisLink:
             # Bounded as a whole: redis has a limit for each read only.
             async with asyncio.timeout(2 * _TIMEOUT_S):
                 return list(await pipeline.execute(raise_on_error=False))
+
+
+def _size_of(command: Command) -> int:
+    """Tell how much memory a command takes, roughly: a script is the same text each time."""
+    return sum(map(sys.getsizeof, command))
 
 
 @asynccontextmanager

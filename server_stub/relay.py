@@ -36,6 +36,7 @@ _MOST_RECORDS_WAITING = 10_000
 _LAST_RECORDS_DEADLINE_S = 5.0
 _LOOK_INTERVAL_S = 1.0
 _LOOKS_AT_ONCE = 100
+_LOOKS_WHILE_GOING = 50
 
 
 class Relay:
@@ -139,6 +140,14 @@ class Relay:
         for connection in tuple(self.present):
             connection.close(GOING_AWAY, "relay stops")
 
+    async def hang_up(self, after_s: float) -> None:
+        """Wait until everybody has gone, but no longer: who reads nothing hears no goodbye."""
+        for _ in range(_LOOKS_WHILE_GOING):
+            if self.present:
+                await asyncio.sleep(after_s / _LOOKS_WHILE_GOING)
+        for connection in tuple(self.present):
+            connection.hang_up()
+
     def _say_goodbye(self, connection: Connection) -> None:
         for session in self.sessions.of(connection):
             self._forget(session)
@@ -212,7 +221,7 @@ class Relay:
 
     def _write_end(self, session: WatchSession, reason: WatchEndReason) -> None:
         if session.has_place:
-            self.watching.leave_place(session.user_id, session.device_id)
+            self.watching.leave_place(session.user_id, session.session_id)
         self.meters.session_ended(reason)
         self.record(self.store.end_session(session.session_id, reason))
 

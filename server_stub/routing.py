@@ -13,8 +13,8 @@ import structlog
 from pydantic import ValidationError
 from redis.asyncio.client import PubSub
 
-from server_stub.envelopes import ENVELOPE, Beat, EndWatch, Envelope, Open, Reply, Tell, channel_of
-from server_stub.presence import Unreachable
+from server_stub.envelopes import ENVELOPE, Asked, Beat, Envelope, Reply, channel_of
+from server_stub.presence import Unanswered, Unreachable
 from server_stub.redis_link import AWAY, TROUBLE, RedisLink
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ class Routing:
         self.instance_id = instance_id
         self.on_envelope: Callable[[Envelope], None] = lambda _: None
         self._beat_s = beat_s
-        self._requests: dict[str, Callable[[bool], None]] = {}
+        self._requests: dict[str, Callable[[Reply], None]] = {}
         self._is_subscribed = asyncio.Event()
 
     @property
@@ -67,36 +67,38 @@ class Routing:
     async def ask(
         self,
         instance_id: str,
-        envelope: Open | EndWatch | Tell,
+        envelope: Asked,
         on_done: Callable[[], object] = lambda: None,
-    ) -> bool:
-        """Send a request; true if it was done, false if not, or if nobody is there.
+    ) -> Reply:
+        """Send a request, and give the reply.
 
-        `on_done` is called when the reply arrives, before whatever arrives after it.
+        `on_done` is called when one arrives that it was done, before whatever arrives after it.
 
         Raises:
             Unreachable: Redis is away.
+            Unanswered: nobody is there, or nobody replied in time.
         """
-        replied: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
+        replied: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def take(answer: bool | None) -> None:  # noqa: FBT001 - the reply's own
+        def take(reply: Reply) -> None:
             if not replied.done():
-                if answer:
+                if reply.is_done:
                     on_done()
-                replied.set_result(answer)
+                replied.set_result(reply)
+
+        def lose(is_nobody: bool) -> None:  # noqa: FBT001 - as `send` has it
+            if not replied.done():
+                replied.set_exception(Unanswered(is_late=False) if is_nobody else Unreachable())
 
         self._requests[envelope.request] = take
         try:
-            self.send(instance_id, envelope, lambda is_nobody: take(False if is_nobody else None))
+            self.send(instance_id, envelope, lose)
             async with asyncio.timeout(_REPLY_DEADLINE_S):
-                answer = await replied
-        except TimeoutError:
-            return False
+                return await replied
+        except TimeoutError as error:
+            raise Unanswered(is_late=True) from error
         finally:
             del self._requests[envelope.request]
-        if answer is None:
-            raise Unreachable
-        return answer
 
     async def listen(self) -> None:
         """Take what comes for us, until cancelled."""
@@ -165,7 +167,7 @@ class Routing:
             envelope = ENVELOPE.validate_json(text)
             if isinstance(envelope, Reply):
                 if take := self._requests.get(envelope.request):
-                    take(envelope.is_done)
+                    take(envelope)
             else:
                 self.on_envelope(envelope)
         except ValidationError as error:

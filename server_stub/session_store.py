@@ -1,10 +1,10 @@
 """Watch sessions in SQL."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
 
 from server_stub.database import Database
 from server_stub.records import SessionRecord
@@ -44,9 +44,18 @@ class SessionStore(Database):
             query = query.where(func.coalesce(watch_sessions.c.instance_id, "").in_(instance_ids))
         return await self._write(query.values(ended_at=_now(), reason="error"))
 
-    async def left_session(self, session_id: str, user_id: str) -> SessionRecord | None:
-        """Look up a session of this user's that is open, or that the end of a relay closed."""
-        is_left = or_(watch_sessions.c.ended_at.is_(None), watch_sessions.c.reason == "error")
+    async def left_session(
+        self, session_id: str, user_id: str, *, longest_s: float
+    ) -> SessionRecord | None:
+        """Look up a session of this user's that is open, or that the end of a relay closed.
+
+        Of the latter none is meant that is older than any may become, and so is over at its device.
+        """
+        may_be_live = watch_sessions.c.started_at > _now() - timedelta(seconds=longest_s)
+        is_left = or_(
+            watch_sessions.c.ended_at.is_(None),
+            and_(watch_sessions.c.reason == "error", may_be_live),
+        )
         is_it = watch_sessions.c.session_id == session_id, watch_sessions.c.user_id == user_id
         rows = await self._read(select(*_RECORD).where(*is_it, is_left))
         return SessionRecord(*rows[0]) if rows else None

@@ -34,8 +34,8 @@ class WatchSession:
     """One viewer watching one device, each at its end.
 
     `is_ours` is False where another instance of the relay has the viewer: that one sets the
-    session's deadlines and writes it down. `has_place` is True where it counts against the limits
-    of its user and device. `on_forgotten` is called if it is over without its ends' being told.
+    session's deadlines and writes it down. `has_place` is True where it counts against the limit
+    of its user. `on_forgotten` is called if it is over without its ends' being told.
     """
 
     device_id: str
@@ -58,6 +58,9 @@ class Sessions:
     """Every live session that has an end here.
 
     `on_start` and `on_end` (with the reason) write a session of ours down; they must not block.
+
+    Attributes:
+        longest_s: how long a session may last.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Sessions:
         on_end: Callable[[WatchSession, WatchEndReason], None],
     ) -> None:
         self._answer_deadline_s = answer_deadline_s
-        self._longest_s = longest_s
+        self.longest_s = longest_s
         self._on_start = on_start
         self._on_end = on_end
         self._live: dict[str, WatchSession] = {}
@@ -94,7 +97,7 @@ class Sessions:
             loop = asyncio.get_running_loop()
             session.timers = [
                 loop.call_later(self._answer_deadline_s, self._end_unanswered, session),
-                loop.call_later(self._longest_s, self.end, session, "timeout"),
+                loop.call_later(self.longest_s, self.end, session, "timeout"),
             ]
             self._on_start(session)
 

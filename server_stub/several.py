@@ -1,7 +1,7 @@
 """Makes a relay that is one of several instances, which share Redis."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from server_stub.instances import Instances
 from server_stub.keys import KeySource
@@ -12,7 +12,9 @@ from server_stub.relay import Relay
 from server_stub.routing import Routing
 from server_stub.settings import RelaySettings
 from server_stub.shared_limits import shared_over
+from server_stub.shared_places import SharedPlaces
 from server_stub.store import Store
+from server_stub.tasks import beside
 
 _BEATS_PER_HEARTBEAT = 8
 """So that an instance that is gone is missed within half a heartbeat of the clients."""
@@ -33,6 +35,14 @@ async def one_of_several(
         relay = Relay(
             settings, store, presence, keys, routing.instance_id, sharing=shared_over(link)
         )
-        relay.instances = Instances(routing, presence, relay.sessions, relay.devices, store)
-        async with relay.instances.joined(tidy_every_s=interval_s):
+        relay.instances = Instances(
+            routing, presence, relay.sessions, relay.devices, store, limits=relay.watching
+        )
+        async with AsyncExitStack() as held:
+            if most := settings.sessions_per_user:
+                lease_s = routing.time_to_live_s
+                places = SharedPlaces(link, "user", most=most, time_to_live_s=lease_s)
+                relay.watching.shared = places
+                await held.enter_async_context(beside(places.keep()))
+            await held.enter_async_context(relay.instances.joined(tidy_every_s=interval_s))
             yield relay

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+_PATIENCE_S = 0.5
+
 
 @asynccontextmanager
 async def beside(*work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
@@ -16,6 +18,16 @@ async def beside(*work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await _end(set(tasks))
+
+
+async def _end(tasks: set["asyncio.Task[object]"]) -> None:
+    """Cancel tasks until all of them have ended.
+
+    Once may not do: `asyncio.wait_for` of Python 3.11, which redis uses, lets a cancellation go that
+    comes together with the result (https://github.com/python/cpython/issues/86296).
+    """
+    while tasks:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        _, tasks = await asyncio.wait(tasks, timeout=_PATIENCE_S)

@@ -42,9 +42,9 @@ async def start_watch(
     if not await relay.store.is_granted(user_id, device_id):
         is_known = await relay.store.device(device_id) is not None
         raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
-    if refusal := relay.watching.take_place(user_id, device_id):
-        raise WatchRefused(refusal)
     session_id, now_s = str(uuid.uuid4()), time.time()
+    if refusal := await relay.watching.take_place(user_id, session_id):
+        raise WatchRefused(refusal)
     ready = WatchReady.Payload(
         session_id=session_id,
         ice_servers=relay.ice_servers.for_viewer(user_id, session_id, now_s=now_s),
@@ -68,7 +68,7 @@ async def start_watch(
         await _ask_device(relay, device_id, DeviceWatchRequest(payload=wanted), begin)
     finally:
         if not opened:
-            relay.watching.leave_place(user_id, device_id)
+            relay.watching.leave_place(user_id, session_id)
     if not opened:
         raise WatchRefused(OFFLINE)
     return opened[0]
@@ -77,15 +77,23 @@ async def start_watch(
 async def _ask_device(
     relay: Relay, device_id: str, request: DeviceWatchRequest, begin: Callable[[End], None]
 ) -> None:
-    """Call `begin` with the device's end, and then ask the device; neither if it is nowhere."""
+    """Call `begin` with the device's end, and then ask the device; neither if it is nowhere.
+
+    Raises:
+        WatchRefused: it has too many viewers, or cannot be reached.
+    """
     if device := relay.devices.get(device_id):
+        if refusal := relay.watching.refuse_viewer(len(relay.sessions.of(device))):
+            raise WatchRefused(refusal)
         begin(device)
         device.send(request)
     elif relay.instances is not None:
         try:
-            await relay.instances.watch(request, device_id, begin)
+            refusal = await relay.instances.watch(request, device_id, begin)
         except Unreachable as error:
             raise WatchRefused(UNREACHABLE) from error
+        if refusal:
+            raise WatchRefused(refusal)
 
 
 async def pass_on(relay: Relay, viewer: End, message: SignalOffer | SignalIce) -> bool:
@@ -112,14 +120,16 @@ async def end_watch(
 
     `viewer` is who asks, and hears no echo. With `device_id`, only one of that device is meant. A
     session that an earlier run of the relay began, and no instance knows any more, may go on at its
-    device: that is told, so that the place is free.
+    device, unless it is too old for that: the device is told, so that the place is free.
     """
     session = relay.sessions.find_of_user(session_id, user_id)
     if session is not None and device_id in {None, session.device_id}:
         relay.sessions.end(session, "user_ended", ended_by=viewer)
         return True
     try:
-        left = await relay.store.left_session(session_id, user_id)
+        left = await relay.store.left_session(
+            session_id, user_id, longest_s=relay.sessions.longest_s
+        )
     except SQLAlchemyError:
         return False
     # What this instance does not know of its own is over, written down or not.

@@ -4,24 +4,26 @@
     PATCH  /whep/{device_id}/{session_id}  more of the viewer's candidates
     DELETE /whep/{device_id}/{session_id}  the end
 
+A request to a session may arrive at any instance of the relay: it is passed on to that which has it.
 WHEP has no way to tell a viewer candidates after the answer, so the answer waits a little for what
 STUN and TURN give the device. A viewer that goes away without a word is missed by the device, which
 says so. ICE restarts are not supported: the agent's ICE has none.
 """
 
-import asyncio
 import time
+from dataclasses import replace
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
-from camagent.signaling.messages import Offer, SignalIce, SignalOffer
-from server_stub.auth import Identity
+from camagent.signaling.messages import Offer, SignalOffer
+from server_stub.presence import Unanswered, Unreachable
 from server_stub.problem import Problem
 from server_stub.quotas import TOO_MANY_REQUESTS, TOO_MANY_SESSIONS
 from server_stub.relay import RELAY, Relay
-from server_stub.sdp import Fragment, SdpInvalid, read_fragment, with_candidates
+from server_stub.sdp import SdpInvalid, read_fragment, with_candidates
 from server_stub.sessions import WatchSession
 from server_stub.watching import (
     NOT_FOUND,
@@ -36,11 +38,21 @@ from server_stub.whep_request import (
     FRAGMENT,
     SDP,
     add_links,
-    check_precondition,
     device_id_of,
     identify,
     look_over,
     read_body,
+    read_precondition,
+)
+from server_stub.whep_session import (
+    NO_RESTART,
+    NO_SESSION,
+    OTHER_ICE,
+    Visit,
+    VisitRefused,
+    expire_with,
+    receive,
+    signals,
 )
 from server_stub.whep_viewer import WatchOver, WhepViewer
 
@@ -56,6 +68,9 @@ _REFUSALS = {
     OFFLINE: HTTPStatus.CONFLICT,
     TOO_MANY_REQUESTS: HTTPStatus.TOO_MANY_REQUESTS,
     TOO_MANY_SESSIONS: HTTPStatus.TOO_MANY_REQUESTS,
+    NO_SESSION: HTTPStatus.NOT_FOUND,
+    OTHER_ICE: HTTPStatus.PRECONDITION_FAILED,
+    NO_RESTART: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 
@@ -98,10 +113,9 @@ async def _watch(request: web.Request) -> web.Response:
     try:
         session = await start_watch(relay, viewer, user_id=identity.user_id, device_id=device_id)
     except WatchRefused as refusal:
-        status = _REFUSALS.get(str(refusal), HTTPStatus.SERVICE_UNAVAILABLE)
-        raise Problem(status, str(refusal)) from refusal
+        raise Problem(_status_of(refusal), str(refusal)) from refusal
     session.on_forgotten = viewer.forget
-    _expire_with(relay, session, viewer, identity)
+    expire_with(relay.sessions, session, viewer, identity)
     try:
         answer = await _negotiate(relay, session, viewer, text)
     except WatchOver as over:
@@ -146,91 +160,105 @@ async def _negotiate(relay: Relay, session: WatchSession, viewer: WhepViewer, of
 
 async def _tell_session(request: web.Request) -> web.Response:
     """Show that a session goes on. With a fresh token it goes on until that ends."""
-    await _find(request)
+    visit = await _visit(request)
+    await _pass_on(request.app[RELAY], visit, await _elsewhere(request.app[RELAY], visit))
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def _trickle(request: web.Request) -> web.Response:
     """Pass a viewer's candidates on to the device."""
-    session, viewer = await _find(request)
+    relay, visit = request.app[RELAY], await _visit(request)
+    instance_id = await _elsewhere(relay, visit)
     text = await read_body(request, FRAGMENT)
     try:
         fragment = read_fragment(text)
     except SdpInvalid as error:
         raise Problem(HTTPStatus.BAD_REQUEST, str(error)) from error
-    check_precondition(request, viewer.etag)
-    if not _is_of_session(fragment, viewer):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "ICE cannot be restarted; watch anew")
-    await _tell_device(request.app[RELAY], session, viewer, fragment)
+    visit = replace(visit, fragment=fragment, etags=read_precondition(request))
+    await _pass_on(relay, visit, instance_id)
     return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 async def _end(request: web.Request) -> web.Response:
     """End a session, which another instance may have."""
-    relay, session_id = request.app[RELAY], request.match_info["session_id"]
-    known = relay.sessions.get(session_id)
-    if known is not None and known.is_ours:
-        session, viewer = await _find(request)
+    relay, visit = request.app[RELAY], await _visit(request)
+    if _is_here(relay, visit):
+        session, viewer = _receive(relay, visit)
         relay.sessions.end(session, "user_ended", ended_by=viewer)
-        return web.Response()
-    identity, device_id = await identify(request), device_id_of(request)
-    if not await end_watch(
-        relay, None, user_id=identity.user_id, session_id=session_id, device_id=device_id
+    elif not await end_watch(
+        relay,
+        None,
+        user_id=visit.identity.user_id,
+        session_id=visit.session_id,
+        device_id=visit.device_id,
     ):
-        raise Problem(HTTPStatus.NOT_FOUND, "Session not found")
+        raise Problem(HTTPStatus.NOT_FOUND, NO_SESSION)
     return web.Response()
 
 
-async def _tell_device(
-    relay: Relay, session: WatchSession, viewer: WhepViewer, fragment: Fragment
-) -> None:
-    viewer.told_candidates |= bool(fragment.candidates)
-    # The device can meet a player that tells no address, as many do; but not once it was told
-    # that there is nobody to meet.
-    is_end = fragment.has_all_candidates and viewer.told_candidates
-    candidates = [*fragment.candidates, *([None] if is_end else [])]
-    for candidate in candidates[: viewer.candidates_left]:
-        viewer.candidates_left -= 1
-        payload = SignalIce.Payload(session_id=session.session_id, candidate=candidate)
-        await pass_on(relay, viewer, SignalIce(payload=payload))
+async def _visit(request: web.Request) -> Visit:
+    """Tell who asks about which session."""
+    identity, session_id = await identify(request), request.match_info["session_id"]
+    if "\0" in session_id:  # as in `device_id_of`
+        raise Problem(HTTPStatus.NOT_FOUND, NO_SESSION)
+    return Visit(session_id, device_id_of(request), identity)
 
 
-def _is_of_session(fragment: Fragment, viewer: WhepViewer) -> bool:
-    """Tell a fragment of this ICE session from one that would start another."""
-    told, known = fragment.credentials, viewer.credentials
-    return told.ufrag in {None, known.ufrag} and told.password in {None, known.password}
+def _is_here(relay: Relay, visit: Visit) -> bool:
+    known = relay.sessions.get(visit.session_id)
+    return known is not None and known.is_ours
 
 
-def _expire_with(
-    relay: Relay, session: WatchSession, viewer: WhepViewer, identity: Identity
-) -> None:
-    """Let the session end when the token does that was good for longest."""
-    is_over = not relay.sessions.is_live(session.session_id)
-    if is_over or identity.expires_at_s <= viewer.expires_at_s:
-        return
-    viewer.expires_at_s = identity.expires_at_s
-    if viewer.expiry is not None:
-        viewer.expiry.cancel()
-        session.timers.remove(viewer.expiry)
+async def _elsewhere(relay: Relay, visit: Visit) -> str | None:
+    """Find the instance that has a session, or None if this one has.
 
-    def expire() -> None:
-        relay.sessions.end(session, "timeout", ended_by=viewer, message="token expired")
+    Raises:
+        Problem: nobody has it, or nobody knows.
+    """
+    if _is_here(relay, visit) or relay.instances is None:
+        _receive(relay, visit)
+        return None
+    try:
+        left = await relay.store.left_session(
+            visit.session_id, visit.identity.user_id, longest_s=relay.sessions.longest_s
+        )
+    except SQLAlchemyError as error:
+        unknown = "The session cannot be looked up now"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, unknown) from error
+    if left is None or left.ended_at is not None or left.instance_id in {None, relay.instance_id}:
+        raise Problem(HTTPStatus.NOT_FOUND, NO_SESSION)
+    return left.instance_id
 
-    viewer.expiry = asyncio.get_running_loop().call_later(identity.left_s, expire)
-    # Cancelled with the session's own.
-    session.timers.append(viewer.expiry)
+
+async def _pass_on(relay: Relay, visit: Visit, instance_id: str | None) -> None:
+    """Do what a request asks, here or at the instance that has its session."""
+    if instance_id is not None:
+        await _ask(relay, visit, instance_id)
+    elif visit.fragment is not None:
+        session, viewer = _receive(relay, visit)
+        for signal in signals(session.session_id, viewer, visit.fragment):
+            await pass_on(relay, viewer, signal)
 
 
-async def _find(request: web.Request) -> tuple[WatchSession, WhepViewer]:
-    """Look up the session of a request, which is its user's and came by WHEP."""
-    relay, identity = request.app[RELAY], await identify(request)
-    session_id = request.match_info["session_id"]
-    session = relay.sessions.find_of_user(session_id, identity.user_id)
-    if (
-        session is None
-        or session.device_id != device_id_of(request)
-        or not isinstance(session.viewer, WhepViewer)
-    ):
-        raise Problem(HTTPStatus.NOT_FOUND, "Session not found")
-    _expire_with(relay, session, session.viewer, identity)
-    return session, session.viewer
+def _receive(relay: Relay, visit: Visit) -> tuple[WatchSession, WhepViewer]:
+    try:
+        return receive(relay.sessions, visit)
+    except VisitRefused as refusal:
+        raise Problem(_status_of(refusal), str(refusal)) from refusal
+
+
+async def _ask(relay: Relay, visit: Visit, instance_id: str) -> None:
+    assert relay.instances is not None, "who has a session elsewhere has other instances"
+    try:
+        await relay.instances.visit(instance_id, visit)
+    except VisitRefused as refusal:
+        raise Problem(_status_of(refusal), str(refusal)) from refusal
+    except (Unreachable, Unanswered) as error:
+        is_late = isinstance(error, Unanswered) and error.is_late
+        status = HTTPStatus.GATEWAY_TIMEOUT if is_late else HTTPStatus.SERVICE_UNAVAILABLE
+        text = "The session cannot be reached now: another instance has it"
+        raise Problem(status, text) from error
+
+
+def _status_of(refusal: Exception) -> HTTPStatus:
+    return _REFUSALS.get(str(refusal), HTTPStatus.SERVICE_UNAVAILABLE)

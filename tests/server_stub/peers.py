@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
@@ -134,6 +136,54 @@ class Client:
 
     async def leave(self) -> None:
         await self.websocket.close()
+
+
+class DeafViewer:
+    """A viewer that speaks WebSocket by hand, so that it can refrain from reading."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self._port))
+        self._reader, self._writer = await asyncio.open_connection(sock=raw)
+        self._writer.write(
+            b"GET /ws/viewer HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\n"
+            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
+        )
+        await self._reader.readuntil(b"\r\n\r\n")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.transport.abort()
+
+    def send(self, kind: str, payload: dict[str, Any]) -> None:
+        data = json.dumps({"type": kind, "ts": TS, "payload": payload}).encode()
+        head = struct.pack("!BBH", 0x81, 0x80 | 126, len(data))
+        self._writer.write(head + bytes(4) + data)
+
+    async def receive(self) -> dict[str, Any]:
+        size = (await self._reader.readexactly(2))[1]
+        if size == 126:
+            (size,) = struct.unpack("!H", await self._reader.readexactly(2))
+        message: dict[str, Any] = json.loads(await self._reader.readexactly(size))
+        return message
+
+    def stop_reading(self) -> None:
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+    async def watch(self) -> str:
+        """Start a session with `cam` as `user`, read nothing from then on, and give its id."""
+        self.send("hello", {"token": make_token(SECRET, "user", 60)})
+        assert (await self.receive())["type"] == "hello_ack"
+        self.send("watch_request", {"device_id": "cam"})
+        session_id = str((await self.receive())["payload"]["session_id"])
+        self.stop_reading()
+        return session_id
 
 
 @asynccontextmanager

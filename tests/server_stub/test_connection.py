@@ -8,7 +8,7 @@ import sqlite3
 import struct
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -24,6 +24,7 @@ from tests.server_stub.peers import (
     SECRET,
     TS,
     Client,
+    DeafViewer,
     client,
     device,
     recorded,
@@ -166,58 +167,15 @@ async def _pong(peer: Client) -> None:
             await asyncio.sleep(0.05)  # much more often than the relay would wait
 
 
-class _DeafViewer:
-    """A viewer that speaks WebSocket by hand, so that it can refrain from reading."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-
-    async def __aenter__(self) -> Self:
-        raw = socket.socket()
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.setblocking(False)  # noqa: FBT003 - the standard library's signature
-        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", self._port))
-        self._reader, self._writer = await asyncio.open_connection(sock=raw)
-        self._writer.write(
-            b"GET /ws/viewer HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            b"Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n"
-        )
-        await self._reader.readuntil(b"\r\n\r\n")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.transport.abort()
-
-    def send(self, kind: str, payload: dict[str, Any]) -> None:
-        data = json.dumps({"type": kind, "ts": TS, "payload": payload}).encode()
-        head = struct.pack("!BBH", 0x81, 0x80 | 126, len(data))
-        self._writer.write(head + bytes(4) + data)
-
-    async def receive(self) -> dict[str, Any]:
-        size = (await self._reader.readexactly(2))[1]
-        if size == 126:
-            (size,) = struct.unpack("!H", await self._reader.readexactly(2))
-        message: dict[str, Any] = json.loads(await self._reader.readexactly(size))
-        return message
-
-    def stop_reading(self) -> None:
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
-
-
 async def test_a_viewer_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
     """What waits for a deaf viewer is bounded, and the device is answered promptly meanwhile."""
     async with (
         relay_at(tmp_path, messages_per_second=1e6) as relay,
         device(relay) as cam,
-        _DeafViewer(relay.port) as deaf,
+        DeafViewer(relay.port) as deaf,
     ):
-        deaf.send("hello", {"token": make_token(SECRET, "user", 60)})
-        assert (await deaf.receive())["type"] == "hello_ack"
-        deaf.send("watch_request", {"device_id": "cam"})
-        session_id = (await deaf.receive())["payload"]["session_id"]
+        session_id = await deaf.watch()
         await cam.payload("watch_request")
-        deaf.stop_reading()
 
         answer = {"type": "answer", "sdp": "x" * 60_000}
         slowest_s = 0.0

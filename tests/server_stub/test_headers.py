@@ -1,13 +1,14 @@
 """What every answer of the relay carries, whatever was asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 import pytest
 
 from server_stub.app import make_application
 from server_stub.relay import Relay
+from tests.support import DEADLINE_S
 
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 
@@ -18,17 +19,21 @@ async def http(relay: Relay) -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def check(answer: aiohttp.ClientResponse) -> None:
-    """See that a browser may do with this answer only what it has to."""
-    what = f"{answer.method} {answer.url.path} {answer.status}"
-    policy = answer.headers["Content-Security-Policy"]
+def see_security(headers: Mapping[str, str], what: str) -> None:
+    policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';"), what
     assert "frame-ancestors 'none'" in policy, what
     assert "unsafe" not in policy, what
-    assert answer.headers["X-Content-Type-Options"] == "nosniff", what
-    assert answer.headers["Referrer-Policy"] == "no-referrer", what
-    assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin", what
-    assert answer.headers["Server"] == "camagent-relay", what
+    assert headers["X-Content-Type-Options"] == "nosniff", what
+    assert headers["Referrer-Policy"] == "no-referrer", what
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin", what
+    assert headers["Server"] == "camagent-relay", what
+
+
+def check(answer: aiohttp.ClientResponse) -> None:
+    """See that a browser may do with this answer only what it has to."""
+    what = f"{answer.method} {answer.url.path} {answer.status}"
+    see_security(answer.headers, what)
     is_open = answer.url.path.startswith("/whep/")
     assert "Access-Control-Allow-Origin" not in answer.headers, what
     policy = "cross-origin" if is_open else "same-origin"
@@ -59,13 +64,29 @@ async def test_a_fault_of_ours_has_them_too(relay: Relay, http: aiohttp.ClientSe
         check(answer)
 
 
-async def test_what_is_no_http_is_answered_in_plain_text(relay: Relay) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"<script>alert(1)</script>\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nno header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: relay\r\nContent-Length: many\r\n\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: relay\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: relay\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: relay\r\n" + b"X: x\r\n" * 500 + b"\r\n",
+    ],
+)
+async def test_what_is_no_http_is_answered_as_carefully(relay: Relay, said: bytes) -> None:
     """It gets an error that no browser renders, and the connection ends."""
     reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-    writer.write(b"<script>alert(1)</script>\r\n\r\n")
-    answer = await reader.read()
-    assert answer.startswith(b"HTTP/1.0 400 ")
-    assert b"Content-Type: text/plain" in answer
+    writer.write(said)
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await reader.read()
+    status, *lines = answer.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+    assert status.split()[1] == "400"
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert headers["Content-Type"].startswith("text/plain")
+    see_security(headers, status)
     writer.close()
 
 

@@ -106,6 +106,25 @@ async def test_a_device_that_hops_is_always_where_it_was_last(two: TwoInstances)
             assert (await cam.payload("watch_ended"))["reason"] == "user_ended"
 
 
+async def test_a_report_crosses_and_is_counted_once(two: TwoInstances) -> None:
+    """At the instance that receives it from the device, and at the one that sends it on."""
+    report = {"rung": "low", "reason": "loss", "bitrate_bps": 300_000}
+    async with device(two) as cam, viewer(two) as user:
+        session_id = await watch(user, cam)
+        await cam.send("session_report", {"session_id": session_id} | report)
+        assert await user.payload("session_report") == {"session_id": session_id} | report
+        await user.send("end_watch", {"session_id": session_id})
+        await cam.payload("watch_ended")
+        both = (two.of_devices, two.of_viewers)
+        report_type = {"type": "session_report"}
+        for name, labels, counts in (
+            ("messages", {"direction": "from_device"} | report_type, [1, 0]),
+            ("messages", {"direction": "to_viewer"} | report_type, [0, 1]),
+            ("sessions_ended", {"outcome": "user_ended"}, [0, 1]),
+        ):
+            assert [_count(relay, name, labels) for relay in both] == counts
+
+
 # Ends
 
 
@@ -303,6 +322,11 @@ async def test_an_instance_that_stops_leaves_nothing(
             left = await redis_server.keys()
             # A bucket is left to fill by itself.
             assert left - {"camagent:limit:watch_requests:user"} == {own, "camagent:{cam}:epoch"}
+
+
+def _count(relay: Relay, name: str, labels: dict[str, str]) -> float:
+    full_name = f"camagent_relay_{name}_total"
+    return relay.meters.registry.get_sample_value(full_name, labels) or 0
 
 
 def _link(relay: Relay) -> Any:

@@ -18,8 +18,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from server_stub.store import Store, open_store
-from tests.server_stub.peers import SECRET, device, viewer, watch
+from tests.server_stub.peers import SECRET, Client, DeafViewer, device, viewer, watch
 from tests.server_stub.test_program import Program, _url_of
+from tests.server_stub.test_whep import playing, post
 from tests.support import eventually, until
 
 HEARTBEAT_S = 2.0
@@ -132,6 +133,47 @@ async def test_who_asks_twice_is_in_a_hurry(store: Store, tmp_path: Path) -> Non
         relay.process.send_signal(signal.SIGTERM)
         assert await asyncio.gather(*ends) == [(1001, "relay stops")] * 2
         assert await asyncio.to_thread(relay.process.wait, 20) == 0
+
+
+async def test_nobody_holds_a_stop_up(store: Store, tmp_path: Path) -> None:
+    """Neither a player whose camera never answers, nor a viewer who reads nothing."""
+    await store.add_device("mute")
+    await store.grant("user", "mute")
+    limits = {"DRAIN_S": "0", "MESSAGES_PER_SECOND": "1e6"}
+    async with (
+        serving(tmp_path, **limits) as relay,
+        device(relay) as cam,
+        device(relay, "mute") as mute,
+        playing(relay) as player,
+    ):
+        asked = asyncio.create_task(post(player, device_id="mute"))
+        await mute.payload("watch_request")
+        await mute.payload("signal_offer")
+        async with DeafViewer(relay.port) as deaf:
+            too_many = await _fill(cam, await deaf.watch(), 10_000)
+        async with DeafViewer(relay.port) as deaf:
+            await _fill(cam, await deaf.watch(), too_many - 2)
+            relay.process.send_signal(signal.SIGTERM)
+            asked_at_s = time.monotonic()
+            assert await asyncio.to_thread(relay.process.wait, 20) == 0
+            assert time.monotonic() - asked_at_s < 5
+        assert (await asked).status == 503
+        for peer in (cam, mute):
+            assert await peer.ended() == (1001, "relay stops")
+
+
+async def _fill(cam: Client, session_id: str, most: int) -> int:
+    """Send a viewer so many large messages, or until it is cut off; count them."""
+    answer = {"type": "answer", "sdp": "x" * 60_000}
+    for number in range(most):
+        await cam.send("signal_answer", {"session_id": session_id, "sdp": answer})
+        await cam.send("heartbeat")
+        came = set()
+        while "heartbeat_ack" not in came:
+            came.add((await cam.receive())["type"])
+        if "watch_ended" in came:
+            return number
+    return most
 
 
 async def _status(relay: Instance, path: str) -> tuple[int, str]:

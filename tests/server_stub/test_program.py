@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[2]
 PEM = public_pem("ES256")
 JWKS = "https://id.example.com/keys"
 JWT = {"CAMAGENT_RELAY_JWT_SECRET": SECRET}
+NO_TEXT = os.fsdecode("café".encode("latin-1"))
 JWT_MISSING = (
     "camagent-relay: CAMAGENT_RELAY_JWT_SECRET: is not set, nor is CAMAGENT_RELAY_JWT_PUBLIC_KEY or "
     "CAMAGENT_RELAY_JWT_JWKS_URL (the HS256 secret of viewers' tokens, "
@@ -437,6 +438,11 @@ def test_what_is_signed_elsewhere_is_not_signed_here(
         ["device", "list", "--colour", "blue"],
         ["dance"],
         [],
+        ["device", "remove", NO_TEXT],
+        ["grant", "user", NO_TEXT],
+        ["grants", f"--user={NO_TEXT}"],
+        ["sessions", "end", NO_TEXT],
+        ["serve", "--host", NO_TEXT],
     ],
 )
 def test_wrong_arguments_are_refused(
@@ -449,6 +455,14 @@ def test_wrong_arguments_are_refused(
     said = capsys.readouterr().err
     assert said.startswith("usage: camagent-relay")
     assert "_hours" not in said
+
+
+def test_what_is_no_text_is_said_to_be_none(relay_program: Program) -> None:
+    """A name in another encoding than this program's, as the shell gives it."""
+    code, lines = relay_program.fail("device", "remove", NO_TEXT)
+    assert code == 2
+    assert lines[-1] == r"camagent-relay: error: 'caf\udce9' is not UTF-8 text"
+    assert "Traceback" not in "".join(lines)
 
 
 def test_help_of_serve_is_that_of_the_settings(

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from server_stub.app import running
 from server_stub.relay import Relay
+from server_stub.tables import watch_sessions
 from tests.end_to_end.house import agent
 from tests.server_stub.conftest import Relays
 from tests.server_stub.peers import (
@@ -84,6 +87,29 @@ async def test_an_end_that_is_not_written_down_yet_is_an_end(relay: Relay) -> No
         await user.send("end_watch", {"session_id": "s"}, request_id="e")
         assert await user.error(request_id="e") == "Session not found"
         await cam.nothing_came()
+
+
+async def test_a_session_that_is_too_old_is_over_at_its_device(relay: Relay) -> None:
+    """A device is not told of the end of what no relay would have let go on for so long."""
+    longest = timedelta(seconds=relay.sessions.longest_s)
+    for age, is_told in ((longest * 0.9, True), (longest * 1.1, False)):
+        session_id = str(age)
+        await relay.store.start_session(session_id, "cam", "user", instance_id="0123")
+        await relay.store._write(
+            update(watch_sessions)
+            .where(watch_sessions.c.session_id == session_id)
+            .values(started_at=datetime.now(UTC) - age)
+        )
+        await relay.store.end_forgotten_sessions(["0123"])
+        async with device(relay) as cam, viewer(relay) as user:
+            await user.send("end_watch", {"session_id": session_id}, request_id="e")
+            if is_told:
+                ended = {"session_id": session_id, "reason": "user_ended"}
+                assert await cam.payload("watch_ended") == ended
+            else:
+                assert await user.error(request_id="e") == "Session not found"
+            for peer in (user, cam):
+                await peer.nothing_came()
 
 
 async def test_the_only_place_goes_to_the_new_session(one_place: Relay) -> None:

@@ -117,8 +117,11 @@ async def player(relay: Relay) -> AsyncIterator[Player]:
         yield one
 
 
-async def post(player: Player, offer: Any = OFFER) -> aiohttp.ClientResponse:
-    async with player.ask("POST", "/whep/cam", offer, **{"Content-Type": SDP}) as answer:
+async def post(
+    player: Player, offer: Any = OFFER, *, device_id: str = "cam"
+) -> aiohttp.ClientResponse:
+    path = f"/whep/{device_id}"
+    async with player.ask("POST", path, offer, **{"Content-Type": SDP}) as answer:
         await answer.read()
         return answer
 

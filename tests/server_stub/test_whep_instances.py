@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from server_stub.auth import make_token
 from tests.server_stub.peers import (
@@ -17,14 +18,18 @@ from tests.server_stub.peers import (
     viewer,
 )
 from tests.server_stub.servers import RedisServer
+from tests.server_stub.test_instances import third
 from tests.server_stub.test_whep import (
     HOST,
+    NEW_ICE,
+    OLD_ICE,
+    RELAYED,
     SECTION,
     playing,
     post,
     watching,
 )
-from tests.support import until
+from tests.support import eventually, until
 
 INTERVAL_S = 0.8
 
@@ -32,6 +37,13 @@ INTERVAL_S = 0.8
 @pytest.fixture
 async def two(redis_url: str, tmp_path: Path) -> AsyncIterator[TwoInstances]:
     async with two_instances(tmp_path, redis_url, heartbeat_interval_s=INTERVAL_S) as held:
+        yield held
+
+
+@pytest.fixture
+async def patient(redis_url: str, tmp_path: Path) -> AsyncIterator[TwoInstances]:
+    """Hold two that do not take each other for gone when the machine is busy."""
+    async with two_instances(tmp_path, redis_url) as held:
         yield held
 
 
@@ -97,6 +109,114 @@ async def test_a_session_may_be_ended_at_any_instance(two: TwoInstances) -> None
             assert (await recorded(two, session_id)).reason == "user_ended"
             assert await other.status("DELETE", path) == 404
         assert await player.status("GET", path) == 404
+
+
+async def test_a_session_is_reached_from_any_instance(
+    patient: TwoInstances, redis_url: str, tmp_path: Path
+) -> None:
+    """Candidates come through, and what is wrong with a request is said as where the session is."""
+    async with (
+        third(patient, redis_url, tmp_path) as other,
+        playing(patient) as player,
+        watching(patient, player) as (cam, session_id, path, etag),
+    ):
+        await patient.of_viewers._records.join()
+        for relay in (patient.of_devices, other):
+            async with playing(relay) as elsewhere:
+                body = f"{OLD_ICE}{SECTION}a={RELAYED}\r\na=end-of-candidates\r\n"
+                assert await elsewhere.patch(path, body, if_match=etag) == 204
+                for text in (HOST, RELAYED):
+                    told = await cam.payload("signal_ice")
+                    assert told["candidate"] == {
+                        "candidate": text,
+                        "sdpMid": "0",
+                        "sdpMLineIndex": 0,
+                    }
+                assert (await cam.payload("signal_ice"))["candidate"] is None
+                assert await elsewhere.status("GET", path) == 204
+
+                wrong = f"/whep/attic/{session_id}"
+                assert await elsewhere.patch(path, SECTION, if_match='"another"') == 412
+                assert await elsewhere.patch(path, SECTION, if_match=None) == 428
+                assert await elsewhere.patch(path, NEW_ICE + SECTION, if_match=etag) == 422
+                assert await elsewhere.patch(path, "nonsense", if_match=etag) == 400
+                assert await elsewhere.patch(wrong, SECTION, if_match=etag) == 404
+                for nowhere in (wrong, "/whep/cam/nonsense", f"{path}%00"):
+                    assert await elsewhere.status("GET", nowhere) == 404
+            async with playing(relay, "stranger") as stranger:
+                assert await stranger.status("GET", path) == 404
+                assert await stranger.patch(path, SECTION, if_match=etag) == 404
+        await cam.nothing_came()
+        async with viewer(patient) as person:
+            await person.send("watch_request", {"device_id": "cam"})
+            no_resource = (await person.payload("watch_ready"))["session_id"]
+            await patient.of_viewers._records.join()
+            async with playing(other) as elsewhere:
+                assert await elsewhere.status("GET", f"/whep/cam/{no_resource}") == 404
+
+
+async def test_a_flood_of_candidates_is_bounded_wherever_it_comes(patient: TwoInstances) -> None:
+    """A device hears of so many and no more, though the requests take turns."""
+    many = SECTION + f"a={HOST}\r\n" * 39
+    async with (
+        playing(patient) as player,
+        playing(patient.of_devices) as elsewhere,
+        watching(patient, player) as (cam, _, path, _),
+    ):
+        await patient.of_viewers._records.join()
+        for one in (player, elsewhere, player):
+            assert await one.patch(path, many, if_match="*") == 204
+        for _ in range(64):
+            await cam.payload("signal_ice")
+        await cam.nothing_came()
+
+
+async def test_a_fresh_token_may_be_shown_to_any_instance(patient: TwoInstances) -> None:
+    """The session goes on as long as that is good; an older one takes nothing away."""
+    async with playing(patient) as player, playing(patient.of_devices) as elsewhere:
+        player.token = make_token(SECRET, "user", 2)
+        async with watching(patient, player) as (cam, session_id, path, _):
+            await patient.of_viewers._records.join()
+            assert await elsewhere.status("GET", path) == 204
+            elsewhere.token = player.token
+            await elsewhere.status("GET", path)
+
+            async def has_expired() -> bool:
+                return await player.status("GET", path) == 401
+
+            await eventually(has_expired)
+            await cam.nothing_came()
+            assert patient.sessions.is_live(session_id)
+
+
+async def test_a_session_that_cannot_be_reached_is_said_to_be_so(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 504 if its instance does not answer, 503 if that, Redis or the database is gone."""
+    async with (
+        two_instances(tmp_path, redis_server.url) as two,
+        playing(two) as player,
+        playing(two.of_devices) as elsewhere,
+        watching(two, player) as (_, _, path, etag),
+    ):
+        await two.of_viewers._records.join()
+        await two.store.start_session("gone", "cam", "user", instance_id="00ff")
+        told = await elsewhere.problem("GET", "/whep/cam/gone")
+        assert told == (503, "The session cannot be reached now: another instance has it")
+
+        monkeypatch.setattr("server_stub.routing._REPLY_DEADLINE_S", 0.2)
+        take, routing = two.instances._routing.on_envelope, two.instances._routing
+        routing.on_envelope = lambda _: None
+        assert (await elsewhere.problem("GET", path))[0] == 504
+        routing.on_envelope = take
+
+        redis_server.stop()
+        assert await elsewhere.patch(path, SECTION, if_match=etag) == 503
+        assert await player.status("GET", path) == 204
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(two.of_devices.store, "left_session", _fail)
+            told = await elsewhere.problem("GET", path)
+            assert told == (503, "The session cannot be looked up now")
 
 
 async def test_who_waits_for_an_answer_hears_of_a_stop(tmp_path: Path) -> None:
@@ -167,7 +287,7 @@ async def test_requests_that_come_together_do_not_pass_a_limit(
         answers = await asyncio.gather(*asked)
         assert sorted(answer.status for answer in answers) == [429] * 4 + [503] * 2
         await until(lambda: not two.of_devices.sessions.live())
-        assert two.watching.take_place("user", "cam") is None
+        assert await two.watching.take_place("user", "another") is None
         await cam.leave()
 
 
@@ -175,7 +295,11 @@ async def test_a_lost_half_takes_no_place_of_another(two: TwoInstances) -> None:
     """What the device's instance never counted, it does not count off either."""
     counted = two.of_devices.watching
     async with playing(two) as player, watching(two, player), viewer(two.of_devices):
-        assert counted.take_place("user", "cam") is None
+        assert await counted.take_place("user", "another") is None
         (half,) = two.of_devices.sessions.live()
         two.of_devices.instances._shared.lose(half)  # type: ignore[union-attr]
-        assert (len(counted._of_user), len(counted._of_device)) == (1, 1)
+        assert len(counted._of_user) == 1
+
+
+async def _fail(*_: str, **__: float) -> None:
+    raise SQLAlchemyError
