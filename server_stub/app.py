@@ -76,7 +76,7 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
                 listening = _listen(settings.host, settings.port)
                 assert runner.server is not None
                 server = await asyncio.get_running_loop().create_server(
-                    relay.door.timed(runner.server), sock=listening, backlog=_BACKLOG
+                    relay.door.guarded(runner.server), sock=listening, backlog=_BACKLOG
                 )
                 with contextlib.closing(server):
                     relay.port = listening.getsockname()[1]
