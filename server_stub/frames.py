@@ -11,6 +11,8 @@ from server_stub.limits import TokenBucket
 
 _FRAMES_PER_MESSAGE = 4
 """For who splits messages, and for pings and pongs."""
+_EXTENDED = {126: 2, 127: 8}
+"""How many bytes more the length has."""
 
 
 class FrameAllowance:
@@ -65,7 +67,7 @@ def _frame_size(text: bytes, at: int) -> int:
     if at + 2 > len(text):
         return 0
     has_mask, length = text[at + 1] & 0x80, text[at + 1] & 0x7F
-    extended = {126: 2, 127: 8}.get(length, 0)
+    extended = _EXTENDED.get(length, 0)
     payload_at = at + 2 + extended
     if payload_at > len(text):
         return 0
