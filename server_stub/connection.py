@@ -28,8 +28,8 @@ SERVER_ERROR = 1011
 _LOST = 1006
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
-_AT_ONCE = 16
-"""Messages of a burst that are taken before others have a turn, and what they caused goes out."""
+_AT_ONCE = 16  # of a burst, before others have a turn and what these caused goes out
+_LARGE = 8192  # characters, that take as long to read as many messages do
 _FORWARDED = frozenset({"signal_offer", "signal_answer", "signal_ice"})
 
 
@@ -235,7 +235,8 @@ class Connection:
         message = await self._websocket.receive()
         self._heard_at_s = self._loop.time()
         self._received += 1
-        if self._received % _AT_ONCE == 0:
+        is_large = message.type is WSMsgType.TEXT and len(message.data) > _LARGE
+        if is_large or self._received % _AT_ONCE == 0:
             await asyncio.sleep(0)  # what is in the buffer is taken without a wait
         match message.type:
             case WSMsgType.TEXT:
