@@ -20,10 +20,10 @@ from server_stub.relay import Relay
 from tests.server_stub.peers import TS, Client, client, device, relay_at, viewer, watch
 
 MESSAGES = int(os.environ.get("CAMAGENT_GARBAGE_MESSAGES", "500"))
-"""How many are made up in all; at night, set it to 20000 or more."""
+"""How many are made up for each socket; at night, set it to 20000 or more."""
 
 PER_EXAMPLE = 20
-EXAMPLES = MESSAGES // PER_EXAMPLE // 2 + 1
+EXAMPLES = MESSAGES // PER_EXAMPLE
 _A_NIGHT_S = 12 * 3600.0
 CLOSE_CODES = {1000, 1002, 1003, 1007, 1008, 1009}
 
