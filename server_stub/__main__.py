@@ -1,5 +1,6 @@
 """Start of the `camagent-relay` program: the command line, and what its failures exit with."""
 
+import os
 import sys
 
 import structlog
@@ -25,6 +26,7 @@ def main() -> None:
     configure_logs("auto", "info")
     try:
         run_command(sys.argv[1:])
+        sys.stdout.flush()
     except SettingsError as error:
         _say(*error.problems)
         sys.exit(EX_CONFIG)
@@ -36,7 +38,11 @@ def main() -> None:
         _say(f"the database (CAMAGENT_RELAY_DATABASE_URL) cannot be used: {cause}")
         sys.exit(1)
     except OSError as error:
-        _say(f"cannot listen (CAMAGENT_RELAY_HOST, CAMAGENT_RELAY_PORT): {error}")
+        # Whoever reads with `head` has read enough.
+        if not isinstance(error, BrokenPipeError):
+            _say(f"the output cannot be written: {error}")
+        # What is left of it would be tried once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 

@@ -23,6 +23,7 @@ from server_stub.door import http_log
 from server_stub.headers import ClientConnection, add_headers
 from server_stub.health import Readiness, metrics_served, show_health
 from server_stub.pages import add_page_routes
+from server_stub.problem import tell_of_database
 from server_stub.relay import RELAY, Relay, open_relay
 from server_stub.settings import RelaySettings
 from server_stub.viewer import serve_viewer
@@ -44,7 +45,7 @@ _BEGINNINGS = ("/ws/", "/whep/")
 def make_application(relay: Relay) -> web.Application:
     """Lay out the routes."""
     application = web.Application(
-        middlewares=[relay.door.admit, _refuse],
+        middlewares=[relay.door.admit, _refuse, tell_of_database],
         client_max_size=LARGEST_MESSAGE_BYTES,
     )
     application[RELAY] = relay
@@ -73,7 +74,7 @@ async def running(settings: RelaySettings) -> AsyncIterator[Relay]:
                 listening = _listen(settings.host, settings.port)
                 assert runner.server is not None
                 server = await asyncio.get_running_loop().create_server(
-                    relay.door.timed(_connections_of(runner.server)),
+                    relay.door.guarded(_connections_of(runner.server)),
                     sock=listening,
                     backlog=_BACKLOG,
                 )

@@ -16,6 +16,7 @@ from camagent.logs import configure_logs
 from server_stub.app import serve_until_asked
 from server_stub.auth import is_user_id
 from server_stub.commands import (
+    CommandFailed,
     add_device,
     end_session,
     grant,
@@ -75,7 +76,11 @@ def _serve(settings: RelaySettings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     for name, meant in unknown_names(RelaySettings, environment=os.environ, env_file=_env_file()):
         log.warning("settings.unknown", name=name, did_you_mean=meant)
-    uvloop.run(serve_until_asked(settings))
+    try:
+        uvloop.run(serve_until_asked(settings))
+    except OSError as error:
+        names = "CAMAGENT_RELAY_HOST, CAMAGENT_RELAY_PORT"
+        raise CommandFailed(f"cannot listen ({names}): {error}") from error
 
 
 def _env_file() -> Path | None:

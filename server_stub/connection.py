@@ -11,6 +11,7 @@ from aiohttp import WSMsgType, web
 
 from camagent.errors import MalformedMessage
 from camagent.signaling.messages import Direction, Error, Message, encode
+from server_stub.guard import count_frames
 from server_stub.limits import TokenBucket
 from server_stub.metrics import Meter
 from server_stub.outbox import Outbox
@@ -27,8 +28,8 @@ SERVER_ERROR = 1011
 _LOST = 1006
 _CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
-_AT_ONCE = 16
-"""Messages of a burst that are taken before others have a turn, and what they caused goes out."""
+_AT_ONCE = 16  # of a burst, before others have a turn and what these caused goes out
+_LARGE = 8192  # characters, that take as long to read as many messages do
 _FORWARDED = frozenset({"signal_offer", "signal_answer", "signal_ice"})
 
 
@@ -165,8 +166,7 @@ class Connection:
             if self._outbox.is_closing:
                 continue  # sent before it could know
             if self._allowance.wait_s(self._heard_at_s):
-                self._meter.meters.limited("messages")
-                self._break_off("rate limit")
+                self.stop_flood()
                 continue
             try:
                 message = direction.decode(text)
@@ -208,7 +208,7 @@ class Connection:
             kind=self._meter.kind,
             **self.owner,
             why=self._why or ("connection lost" if code in (None, _LOST) else "client left"),
-            code=code or _LOST,
+            code=int(code or _LOST),
             duration_s=round(self._loop.time() - self._since_s, 1),
             received=self._received,
             sent=self._sent,
@@ -218,6 +218,12 @@ class Connection:
         """Close after a fault of ours."""
         self._why = self._why or "crashed"
         self.close(SERVER_ERROR, "server error")
+
+    def stop_flood(self) -> None:
+        """Turn away who sends too much."""
+        if not self._outbox.is_closing:
+            self._meter.meters.limited("messages")
+            self._break_off("rate limit")
 
     def _break_off(self, text: str, *, request_id: str | None = None) -> None:
         """Tell the client what it did wrong, and close with 1008."""
@@ -229,7 +235,8 @@ class Connection:
         message = await self._websocket.receive()
         self._heard_at_s = self._loop.time()
         self._received += 1
-        if self._received % _AT_ONCE == 0:
+        is_large = message.type is WSMsgType.TEXT and len(message.data) > _LARGE
+        if is_large or self._received % _AT_ONCE == 0:
             await asyncio.sleep(0)  # what is in the buffer is taken without a wait
         match message.type:
             case WSMsgType.TEXT:
@@ -268,6 +275,7 @@ async def converse(
     websocket = web.WebSocketResponse(
         compress=False, max_msg_size=limits.largest_message_bytes, timeout=_CLOSE_DEADLINE_S
     )
+    frames = count_frames(request, websocket, limits.messages_per_second, limits.messages_at_once)
     try:
         await websocket.prepare(request)
     except ConnectionError as error:
@@ -275,6 +283,7 @@ async def converse(
         raise web.HTTPBadRequest(text="gone") from error
     websocket.headers.clear()  # they are sent, and would take a kilobyte for as long as this lasts
     connection = Connection(websocket, request.transport, limits, meter)
+    frames.watch(connection.stop_flood)
     meter.connections.inc()
     present.add(connection)
     try:

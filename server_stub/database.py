@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from server_stub.schema import bring_up_to_date
@@ -23,20 +23,32 @@ async def open_database(url: str) -> AsyncIterator[AsyncEngine]:
     address = make_url(url)
     if address.drivername in ("postgresql", "postgres"):
         address = address.set(drivername="postgresql+asyncpg")
+    if "sslmode" in address.query and "asyncpg" in address.drivername:
+        # What libpq calls it, and so whoever rents out a PostgreSQL.
+        mode = {"ssl": address.query["sslmode"]}
+        address = address.difference_update_query(["sslmode"]).update_query_dict(mode)
     # A connection may have died since it was used: PostgreSQL was restarted, say.
     engine = create_async_engine(address, pool_pre_ping=address.get_backend_name() != "sqlite")
     if engine.dialect.name == "sqlite":
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     try:
-        with one_kind_of_error():
-            async with engine.connect() as connection:
-                await connection.run_sync(bring_up_to_date)
+        await _open(engine)
         yield engine
     except SQLAlchemyError:
         await asyncio.to_thread(_outlive_aiosqlite)
         raise
     finally:
         await engine.dispose()
+
+
+async def _open(engine: AsyncEngine) -> None:
+    try:
+        with one_kind_of_error():
+            async with engine.connect() as connection:
+                await connection.run_sync(bring_up_to_date)
+    except TypeError as error:
+        # All options in the URL are arguments to the driver.
+        raise ArgumentError("it has an unknown option") from error
 
 
 @contextmanager

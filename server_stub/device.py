@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import structlog
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import (
     FROM_DEVICE,
@@ -22,7 +23,7 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from server_stub.auth import bearer
-from server_stub.connection import POLICY_VIOLATION, Connection, converse
+from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, converse
 from server_stub.presence import Lease
 from server_stub.relay import RELAY, Relay
 
@@ -58,7 +59,12 @@ async def _introduce(relay: Relay, connection: Connection, token: str | None) ->
         connection.refuse("Unauthorized", request_id=hello.request_id)
         return None
     device_id = hello.payload.device_id
-    device = await relay.known.get(device_id)
+    try:
+        device = await relay.known.get(device_id)
+    except SQLAlchemyError as error:
+        log.warning("device.unchecked", device_id=device_id, problem=type(error).__name__)
+        connection.close(SERVER_ERROR, "devices cannot be looked up now")
+        return None
     if device is None:
         log.warning("device.unknown", device_id=device_id)
         connection.refuse("Device not found", request_id=hello.request_id)

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server_stub.addresses import client_address
+from server_stub.guard import Guard
 from server_stub.limits import RateLimit, Tally
 from server_stub.metrics import Meters
 
@@ -22,6 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _GUARDED = ("/ws/", "/api/", "/whep/")
 _NOT_LET_IN = frozenset({401, 403})
 _MOST_SILENT = 1024
+_MOST_IDLE = 1024
 _SWEEP_INTERVAL_S = 1.0
 _FULL_RETRY_S = 5.0
 # Who has one IPv6 address has all of its network (RFC 6177).
@@ -48,25 +50,32 @@ class Door:
         self._unlimited = unlimited
         self._header_deadline_s = header_deadline_s
         self._meters = meters
-        self._silent: dict[asyncio.Protocol, float] = {}
+        self._silent: dict[web.RequestHandler, float] = {}
+        self._idle: dict[web.RequestHandler, None] = {}
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def timed(self, make: Callable[[], web.RequestHandler]) -> Callable[[], web.RequestHandler]:
+    def guarded(self, make: Callable[[], web.RequestHandler]) -> Callable[[], Guard]:
         """Wrap a factory of protocols: a client whose request does not come is hung up on."""
 
-        def made() -> web.RequestHandler:
+        def made() -> Guard:
             protocol = make()
             self._silent[protocol] = time.monotonic()
             if self._sweeping is None:
                 self._sweep_soon()
-            return protocol
+            return Guard(protocol, self._forget)
 
         return made
 
     @web.middleware
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass, or answer it with 429 (RFC 6585, 4) and when to come again."""
-        self._silent.pop(request.protocol, None)
+        self._forget(request.protocol)
+        try:
+            return await self._admit(request, handler)
+        finally:
+            self._keep_idle(request.protocol)
+
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not request.path.startswith(_GUARDED):
             return await handler(request)
         key = self._key(client_address(request))
@@ -114,6 +123,27 @@ class Door:
             return str(ip_network((int(parsed), _IPV6_PREFIX), strict=False))
         return str(parsed)
 
+    def _forget(self, protocol: web.RequestHandler) -> None:
+        self._silent.pop(protocol, None)
+        self._idle.pop(protocol, None)
+
+    def _keep_idle(self, protocol: web.RequestHandler) -> None:
+        """Let a socket wait for its next request; of too many, hang up on the one that waits longest.
+
+        The limits per address are on what is asked, and such a socket asks nothing.
+        """
+        if protocol.transport is None or protocol.transport.is_closing():
+            return
+        self._idle[protocol] = None
+        if len(self._idle) > _MOST_IDLE:
+            self._hang_up(next(iter(self._idle)))
+
+    def _hang_up(self, protocol: web.RequestHandler) -> None:
+        self._forget(protocol)
+        if protocol.transport is not None:
+            self._meters.limited("request")
+            protocol.transport.abort()
+
     def _sweep_soon(self) -> None:
         interval_s = min(_SWEEP_INTERVAL_S, self._header_deadline_s)
         self._sweeping = asyncio.get_running_loop().call_later(interval_s, self._sweep)
@@ -126,11 +156,7 @@ class Door:
             is_one_too_many = len(self._silent) > _MOST_SILENT and age_s > _SWEEP_INTERVAL_S
             if age_s < self._header_deadline_s and not is_one_too_many:
                 break
-            del self._silent[protocol]
-            transport = getattr(protocol, "transport", None)
-            if transport is not None:
-                self._meters.limited("request")
-                transport.abort()
+            self._hang_up(protocol)
         self._sweeping = None
         if self._silent:
             self._sweep_soon()

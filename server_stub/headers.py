@@ -47,9 +47,14 @@ class ClientConnection(web.RequestHandler):
         return response
 
 
-async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Add them, for `on_response_prepare`: errors and answers that nobody wrote included."""
+async def add_security(_request: web.Request, response: web.StreamResponse) -> None:
+    """Add what every answer has, for `on_response_prepare`: errors and answers of nobody's included."""
     response.headers.update(_SECURITY)
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Add that, and what WHEP's answers have beside it."""
+    await add_security(request, response)
     if request.path.startswith(_WHEP):
         response.headers.update(_OPEN_TO_PLAYERS)
         response.headers.add("Vary", "Origin")

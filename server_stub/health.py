@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.errors import SettingsError
+from server_stub.headers import add_security
 from server_stub.relay import RELAY, Relay
 
 _NOT_KEPT = {"Cache-Control": "no-store"}
@@ -73,9 +74,10 @@ async def metrics_served(relay: Relay, host: str, port: int | None) -> AsyncIter
 
     async def show(_request: web.Request) -> web.Response:
         body = generate_latest(relay.meters.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST} | _NOT_KEPT)
 
     application = web.Application()
+    application.on_response_prepare.append(add_security)
     application.router.add_get("/metrics", show)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()

@@ -4,7 +4,12 @@ import json
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
+from sqlalchemy.exc import SQLAlchemyError
+
+log = structlog.get_logger(__name__)
 
 _RETRY_AFTER_S = 5
 _WORTH_ANOTHER_TRY = {
@@ -28,3 +33,14 @@ class Problem(web.HTTPException):
         self.headers["Cache-Control"] = "no-store"
         if status in _WORTH_ANOTHER_TRY:
             self.headers["Retry-After"] = str(_RETRY_AFTER_S)
+
+
+@web.middleware
+async def tell_of_database(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what cannot be answered without the database with 503: that is no fault in the code."""
+    try:
+        return await handler(request)
+    except SQLAlchemyError as error:
+        log.warning("relay.database_away", problem=type(error).__name__)
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+        raise Problem(status, "The database does not answer") from error

@@ -127,10 +127,14 @@ class Relay:
         """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
         self.unready_because = "draining"
         waiting = tuple(self.present)
-        for connection in waiting:
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        for number, connection in enumerate(waiting, start=1):
             if connection in self.present:
                 self._say_goodbye(connection)
-            await asyncio.sleep(over_s / len(waiting))
+            # From the beginning on: goodbyes take time themselves, and every sleep a little more.
+            due_s = begun_s + over_s * number / len(waiting)
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
 
     def close_connections(self) -> None:
         """Say goodbye to everybody. Pictures go on without us until both ends are back."""

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import (
@@ -18,9 +19,12 @@ from server_stub.presence import Unreachable
 from server_stub.relay import Relay
 from server_stub.sessions import End, WatchSession
 
+log = structlog.get_logger(__name__)
+
 UNAUTHORIZED = "Unauthorized"
 NOT_FOUND = "Device not found"
 OFFLINE = "Device is offline"
+UNCHECKED = "Device cannot be looked up now"
 UNREACHABLE = "Device cannot be reached now"
 
 
@@ -38,10 +42,11 @@ async def start_watch(
     """
     if refusal := await relay.watching.refuse_request(user_id):
         raise WatchRefused(refusal)
-    # Who may watch a device knows that there is one; only the others need a second question.
-    if not await relay.store.is_granted(user_id, device_id):
-        is_known = await relay.store.device(device_id) is not None
-        raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
+    try:
+        await _check_right(relay, user_id, device_id)
+    except SQLAlchemyError as error:
+        log.warning("watch.unchecked", device_id=device_id, problem=type(error).__name__)
+        raise WatchRefused(UNCHECKED) from error
     session_id, now_s = str(uuid.uuid4()), time.time()
     if refusal := await relay.watching.take_place(user_id, session_id):
         raise WatchRefused(refusal)
@@ -72,6 +77,13 @@ async def start_watch(
     if not opened:
         raise WatchRefused(OFFLINE)
     return opened[0]
+
+
+async def _check_right(relay: Relay, user_id: str, device_id: str) -> None:
+    # Who may watch a device knows that there is one; only the others need a second question.
+    if not await relay.store.is_granted(user_id, device_id):
+        is_known = await relay.store.device(device_id) is not None
+        raise WatchRefused(UNAUTHORIZED if is_known else NOT_FOUND)
 
 
 async def _ask_device(

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
 
 from camagent.signaling.messages import Offer, SignalOffer
@@ -293,34 +295,45 @@ async def test_a_fault_after_the_cut_leaves_no_task(
     await until(lambda: not any(_is_writer(task) for task in asyncio.all_tasks()))
 
 
-@pytest.mark.parametrize("path", ["device", "viewer"])
-async def test_a_database_that_is_away_ends_only_who_needs_it(
-    relay: Relay, monkeypatch: pytest.MonkeyPatch, path: str
+async def test_a_database_that_is_away_ends_nobody(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a database newcomers meet 1011; who is there stays, and afterwards all is well."""
+    """Devices meet 1011, viewers and players an error; who is there stays, and then all is well."""
 
     def away(*_: object) -> None:
         raise ConnectionRefusedError("as told")
 
-    async with device(relay) as cam, viewer(relay) as user:
-        session_id = await watch(user, cam)
-        with monkeypatch.context() as broken:
-            broken.setattr(type(relay.store._engine), "connect", away)
-            broken.setattr(type(relay.store._engine), "begin", away)
-            async with client(relay, path) as peer:
-                if path == "device":
+    with capture_logs() as logs:
+        async with device(relay) as cam, viewer(relay) as user:
+            session_id = await watch(user, cam)
+            with monkeypatch.context() as broken:
+                broken.setattr(type(relay.store._engine), "connect", away)
+                broken.setattr(type(relay.store._engine), "begin", away)
+                async with client(relay, "device") as peer:
                     await peer.send("hello", {"device_id": "cam"})
-                else:
-                    await peer.send("hello", {"token": make_token(SECRET, "user", 60)})
-                    await peer.payload("hello_ack")
-                    await peer.send("watch_request", {"device_id": "cam"})
-                assert await peer.ended() == (1011, "server error")
-            await user.send("end_watch", {"session_id": session_id})
-            await cam.payload("watch_ended")
-            with pytest.raises(OperationalError):
-                await relay.store.devices()
-            await relay._records.join()
-        await recorded(relay, await _watch_and_end(user, cam))
+                    assert await peer.ended() == (1011, "devices cannot be looked up now")
+                await user.send("watch_request", {"device_id": "cam"}, request_id="again")
+                assert await user.error(request_id="again") == "Device cannot be looked up now"
+                await _expect_unavailable(relay)
+                await user.send("end_watch", {"session_id": session_id})
+                await cam.payload("watch_ended")
+                with pytest.raises(OperationalError):
+                    await relay.store.devices()
+                await relay._records.join()
+            await recorded(relay, await _watch_and_end(user, cam))
+    assert not [line for line in logs if line["log_level"] == "error"]
+
+
+async def _expect_unavailable(relay: Relay) -> None:
+    headers = {"Authorization": f"Bearer {make_token(SECRET, 'user', 60)}"}
+    async with ClientSession(f"http://127.0.0.1:{relay.port}", headers=headers) as http:
+        for method, path in (
+            ("GET", "/api/devices"),
+            ("GET", "/api/ice-servers?device_id=cam"),
+            ("OPTIONS", "/whep/cam"),
+        ):
+            async with http.request(method, path) as answer:
+                assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
 
 
 async def test_a_locked_database_delays_nobody(relay: Relay, tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from server_stub.relay import Relay
 from tests.server_stub.peers import TS, Client, client, device, relay_at, viewer, watch
 
 MESSAGES = int(os.environ.get("CAMAGENT_GARBAGE_MESSAGES", "500"))
-"""How many are made up in all; at night, set it to 20000 or more."""
+"""How many are made up for each socket; at night, set it to 20000 or more."""
 
 PER_EXAMPLE = 20
-EXAMPLES = MESSAGES // PER_EXAMPLE // 2 + 1
+EXAMPLES = MESSAGES // PER_EXAMPLE
+_A_NIGHT_S = 12 * 3600.0
 CLOSE_CODES = {1000, 1002, 1003, 1007, 1008, 1009}
 
 KINDS = (
@@ -154,8 +155,16 @@ async def _house(folder: Path) -> AsyncIterator[_House]:
     async with relay_at(folder, **unlimited) as relay:
         await relay.store.add_device("guarded", token_hash=hash_device_token("right"))
         await relay.store.grant("user", "guarded")
-        async with device(relay, "guarded", token="right") as guarded, viewer(relay) as user:
-            yield _House(relay, guarded, user, await watch(user, guarded, "guarded"))
+        async with (
+            device(relay, "guarded", token="right") as guarded,
+            viewer(relay, valid_for_s=_A_NIGHT_S) as user,
+        ):
+            session_id = await watch(user, guarded, "guarded")
+            # Unanswered it would end by itself, long before a night's messages are through.
+            answer = {"type": "answer", "sdp": "v=0"}
+            await guarded.send("signal_answer", {"session_id": session_id, "sdp": answer})
+            await user.payload("signal_answer")
+            yield _House(relay, guarded, user, session_id)
 
 
 @pytest.mark.parametrize("path", ["device", "viewer"])

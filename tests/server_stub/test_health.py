@@ -133,6 +133,17 @@ async def test_metrics_are_not_on_the_public_port(measured: Relay) -> None:
     assert (await _get(measured, "/metrics"))[0] == 404
 
 
+async def test_metrics_do_not_say_what_serves_them(measured: Relay) -> None:
+    """Their answers are as careful as those of the public port."""
+    async with ClientSession(f"http://127.0.0.1:{measured.metrics_port}") as http:
+        for path, status in (("/metrics", 200), ("/whep/cam", 404)):
+            async with http.get(path, headers={"Origin": "https://elsewhere.example"}) as answer:
+                assert answer.status == status
+                assert answer.headers["Server"] == "camagent-relay"
+                assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
 async def test_metrics_that_cannot_be_served_stop_the_start(tmp_path: Path) -> None:
     """The sentence names the setting."""
     with socket.create_server(("127.0.0.1", 0)) as held:

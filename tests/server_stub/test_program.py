@@ -525,6 +525,27 @@ def test_a_port_that_is_taken_is_one_line(relay_program: Program) -> None:
     )
 
 
+def test_an_output_that_cannot_be_written_is_said(relay_program: Program) -> None:
+    """A disk that is full is named, and nothing of the network; `| head` has simply read enough."""
+    relay_program.succeed("device", "add", "cam")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as unread, Path("/dev/full").open("w") as full:
+        for output, said in ((unread, ""), (full, "the output cannot be written: ")):
+            done = subprocess.run(
+                [sys.executable, "-m", "server_stub", "device", "list"],
+                env=relay_program._environment({}),
+                stdout=output,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=30,
+                check=False,
+            )
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"camagent-relay: {said}" if said else "")
+            assert len(done.stderr.splitlines()) == bool(said)
+
+
 def test_a_slip_of_the_pen_is_said(relay_program: Program) -> None:
     """A setting that does not exist is named with the one that was perhaps meant."""
     names = {"CAMAGENT_RELAY_HELO_DEADLINE_S": "3"} | JWT

@@ -263,3 +263,13 @@ async def test_a_database_that_cannot_be_opened_is_an_sql_error(tmp_path: Path) 
     with pytest.raises(SQLAlchemyError):
         async with open_store(f"sqlite+aiosqlite:///{tmp_path / 'no' / 'relay.db'}"):
             pass
+
+
+async def test_a_url_may_say_how_to_encrypt_as_libpq_does(postgres_url: str) -> None:
+    """Whoever rents out a PostgreSQL writes `sslmode`; what nobody knows is an SQL error."""
+    async with open_store(f"{postgres_url}&sslmode=disable") as store:
+        assert await store.devices() == []
+    for option in ("sslmode=nonsense", "nonsense=1"):
+        with pytest.raises(SQLAlchemyError):
+            async with open_store(f"{postgres_url}&{option}"):
+                pass

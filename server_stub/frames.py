@@ -1,0 +1,76 @@
+"""How many frames of a WebSocket may come, counted before anything is made of them (RFC 6455, 5.2). Pure.
+
+Whole messages are not all that costs: aiohttp answers each ping by itself, keeps every empty
+message that nobody has taken yet, and waits without end for a last fragment. Six bytes are enough
+for each of these, so that a few clients at the speed of a wire would hold up everybody.
+"""
+
+from collections.abc import Callable
+
+from server_stub.limits import TokenBucket
+
+_FRAMES_PER_MESSAGE = 4
+"""For who splits messages, and for pings and pongs."""
+_EXTENDED = {126: 2, 127: 8}
+"""How many bytes more the length has."""
+
+
+class FrameAllowance:
+    """Passes on what one client sends, up to the frame that is one too many.
+
+    It has `_FRAMES_PER_MESSAGE` frames for each message that it may send.
+    """
+
+    __slots__ = ("_bucket", "_header", "_is_spent", "_left", "_on_spent")
+
+    def __init__(self, *, messages_per_second: float, messages_at_once: int, now_s: float) -> None:
+        self._bucket = TokenBucket(
+            per_second=_FRAMES_PER_MESSAGE * messages_per_second,
+            at_once=_FRAMES_PER_MESSAGE * messages_at_once,
+            now_s=now_s,
+        )
+        self._header = b""
+        self._left = 0
+        self._is_spent = False
+        self._on_spent: Callable[[], None] | None = None
+
+    def watch(self, on_spent: Callable[[], None]) -> None:
+        """Have this called once there are too many, at once if there were."""
+        self._on_spent = on_spent
+        if self._is_spent:
+            on_spent()
+
+    def pass_on(self, data: bytes, now_s: float) -> bytes:
+        """Give as much of `data`, which came next, as may be parsed; nothing any more after that."""
+        if self._is_spent:
+            return b""
+        text = self._header + data if self._header else data
+        begun, at = len(self._header), self._left
+        while at < len(text) and (size := _frame_size(text, at)):
+            if self._bucket.wait_s(now_s):
+                self._spend()
+                return data[: max(0, at - begun)]
+            at += size
+        # What is left over is the beginning of a header, or else the rest of a frame is to come.
+        self._header = text[at:]
+        self._left = max(0, at - len(text))
+        return data
+
+    def _spend(self) -> None:
+        self._is_spent = True
+        if self._on_spent is not None:
+            self._on_spent()
+
+
+def _frame_size(text: bytes, at: int) -> int:
+    """Tell how long the frame is that begins at `at`; 0 while its header is not whole."""
+    if at + 2 > len(text):
+        return 0
+    has_mask, length = text[at + 1] & 0x80, text[at + 1] & 0x7F
+    extended = _EXTENDED.get(length, 0)
+    payload_at = at + 2 + extended
+    if payload_at > len(text):
+        return 0
+    if extended:
+        length = int.from_bytes(text[at + 2 : payload_at], "big")
+    return 2 + extended + (4 if has_mask else 0) + length
