@@ -17,7 +17,7 @@ class Unreachable(Exception):
     """Redis is away, and with it the way to other instances."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One registration of a device: what proves that a connection is still its newest here."""
 
@@ -57,7 +57,7 @@ class Presence(Protocol):
         """Give what an online device last said about itself."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     epoch: int
     fades_at_s: float
