@@ -6,6 +6,7 @@ if a configured proxy connects, and of the addresses only what such proxies have
 """
 
 import contextlib
+import functools
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ANY_ORIGIN = "*"
+_MOST_REMEMBERED = 1_000
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -106,8 +108,12 @@ def _first(request: web.Request, name: str) -> str:
     return request.headers.get(name, "").partition(",")[0].strip()
 
 
+@functools.lru_cache(_MOST_REMEMBERED)
 def _address(text: str) -> Address | None:
-    """Read an address as proxies write it: with a port or without, in brackets or not."""
+    """Read an address as proxies write it: with a port or without, in brackets or not.
+
+    Remembered, as each request is asked several times, and a fleet behind a proxy has one.
+    """
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

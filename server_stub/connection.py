@@ -2,16 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from camagent.errors import MalformedMessage
 from camagent.signaling.messages import Direction, Error, Message, encode
-from server_stub.guard import count_frames
 from server_stub.limits import TokenBucket
 from server_stub.metrics import Meter
 from server_stub.outbox import Outbox
@@ -26,7 +24,6 @@ POLICY_VIOLATION = 1008
 SERVER_ERROR = 1011
 
 _LOST = 1006
-_CLOSE_DEADLINE_S = 2.0
 _PING_INTERVAL_S = 20.0
 _AT_ONCE = 16  # of a burst, before others have a turn and what these caused goes out
 _LARGE = 8192  # characters, that take as long to read as many messages do
@@ -45,10 +42,11 @@ class Limits:
 
 
 class Connection:
-    """One client's WebSocket. Made by `converse`.
+    """One client's WebSocket. Made by `Conversation`.
 
     Attributes:
-        owner: whose it is, once that is known: `device_id` or `user_id` of the log's line.
+        owner: whose it is, once that is known: the device's or user's id, for the log's line.
+        websocket: what the handler of its request has to return.
     """
 
     __slots__ = (
@@ -57,7 +55,6 @@ class Connection:
         "_code",
         "_forwarding_since_s",
         "_heard_at_s",
-        "_is_stuck",
         "_limits",
         "_loop",
         "_meter",
@@ -66,9 +63,9 @@ class Connection:
         "_received",
         "_sent",
         "_since_s",
-        "_websocket",
         "_why",
         "owner",
+        "websocket",
     )
 
     def __init__(
@@ -78,8 +75,8 @@ class Connection:
         limits: Limits,
         meter: Meter,
     ) -> None:
-        self._websocket = websocket
-        self._outbox = Outbox(websocket, transport, self._note_stuck)
+        self.websocket = websocket
+        self._outbox = Outbox(websocket, transport)
         self._limits = limits
         self._meter = meter
         self._loop = asyncio.get_running_loop()
@@ -90,11 +87,10 @@ class Connection:
             at_once=limits.messages_at_once,
             now_s=self._since_s,
         )
-        self._is_stuck = False
         self._why = ""
         self._code: int | None = None
         self._received = self._sent = 0
-        self.owner: dict[str, str] = {}
+        self.owner = ""
 
     @property
     def is_over(self) -> bool:
@@ -104,7 +100,7 @@ class Connection:
     @property
     def is_stuck(self) -> bool:
         """True once the client was cut off because it took no message."""
-        return self._is_stuck
+        return self._outbox.untaken is not None
 
     @property
     def has_room(self) -> bool:
@@ -141,7 +137,7 @@ class Connection:
         """Take the first message, or None after a refusal if it does not come or is wrong."""
         try:
             async with asyncio.timeout(self._limits.hello_deadline_s):
-                text = await self._receive()
+                text = self._read(await self.websocket.receive())
         except TimeoutError:
             self._break_off("no hello in time")
             return None
@@ -162,7 +158,9 @@ class Connection:
             self._meter.meters.forward_s.observe(took_s)
             self._forwarding_since_s = None
         received = self._meter.received
-        while (text := await self._receive()) is not None:
+        while (text := self._read(await self.websocket.receive())) is not None:
+            if len(text) > _LARGE or self._received % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # what is in the buffer is taken without a wait
             if self._outbox.is_closing:
                 continue  # sent before it could know
             if self._allowance.wait_s(self._heard_at_s):
@@ -202,11 +200,16 @@ class Connection:
         """Say in one line how it went; nothing more is taken for sending."""
         self._outbox.is_closing = True
         self._meter.connections.dec()
-        code = self._websocket.close_code if self._code in (None, NORMAL) else self._code
+        if self._outbox.untaken is not None:
+            messages, size = self._outbox.untaken
+            self._why = f"took no messages: {messages} waited with {size} bytes"
+            self._meter.meters.outbox_drops.inc(messages)
+        _drop_frames(self.websocket.exception())
+        code = self.websocket.close_code if self._code in (None, NORMAL) else self._code
         log.info(
             "connection.ended",
             kind=self._meter.kind,
-            **self.owner,
+            **({self._meter.owner_field: self.owner} if self.owner else {}),
             why=self._why or ("connection lost" if code in (None, _LOST) else "client left"),
             code=int(code or _LOST),
             duration_s=round(self._loop.time() - self._since_s, 1),
@@ -230,14 +233,10 @@ class Connection:
         self.send_error(text, request_id=request_id)
         self.close(POLICY_VIOLATION, text)
 
-    async def _receive(self) -> str | None:
-        """Take one text, or None when the connection is over."""
-        message = await self._websocket.receive()
+    def _read(self, message: WSMessage) -> str | None:
+        """Take the text out of what came, or None when the connection is over."""
         self._heard_at_s = self._loop.time()
         self._received += 1
-        is_large = message.type is WSMsgType.TEXT and len(message.data) > _LARGE
-        if is_large or self._received % _AT_ONCE == 0:
-            await asyncio.sleep(0)  # what is in the buffer is taken without a wait
         match message.type:
             case WSMsgType.TEXT:
                 return str(message.data)
@@ -246,11 +245,6 @@ class Connection:
             case WSMsgType.ERROR:
                 self._why = self._why or f"broken: {message.data}"
         return None
-
-    def _note_stuck(self, messages: int, size: int) -> None:
-        self._is_stuck = True
-        self._why = f"took no messages: {messages} waited with {size} bytes"
-        self._meter.meters.outbox_drops.inc(messages)
 
     def hang_up(self) -> None:
         """Drop the socket; a goodbye that is on its way arrives."""
@@ -261,44 +255,11 @@ class Connection:
         self._outbox.abort()
 
 
-async def converse(
-    request: web.Request,
-    limits: Limits,
-    meter: Meter,
-    present: set[Connection],
-    talk: Callable[[Connection], Awaitable[None]],
-) -> web.WebSocketResponse:
-    """Hold one WebSocket, among those that are `present`, for as long as `talk` takes.
+def _drop_frames(error: BaseException | None) -> None:
+    """Cut the circle of a WebSocket, the error that ended it, and the frames that met the error.
 
-    A fault of ours in it closes the WebSocket with 1011, and only it.
+    It would leave the whole connection to the garbage collector, to be found among all others.
     """
-    websocket = web.WebSocketResponse(
-        compress=False, max_msg_size=limits.largest_message_bytes, timeout=_CLOSE_DEADLINE_S
-    )
-    frames = count_frames(request, websocket, limits.messages_per_second, limits.messages_at_once)
-    try:
-        await websocket.prepare(request)
-    except ConnectionError as error:
-        # The client is gone already. Anything else than an answer would be logged as our fault.
-        raise web.HTTPBadRequest(text="gone") from error
-    websocket.headers.clear()  # they are sent, and would take a kilobyte for as long as this lasts
-    connection = Connection(websocket, request.transport, limits, meter)
-    frames.watch(connection.stop_flood)
-    meter.connections.inc()
-    present.add(connection)
-    try:
-        await talk(connection)
-        connection.close(NORMAL, "")
-    except Exception:
-        log.exception("connection.crashed")
-        connection.crash()
-    except asyncio.CancelledError:
-        connection.abort()
-        raise
-    finally:
-        present.discard(connection)
-        try:
-            await connection.settle()
-        finally:
-            connection.end()
-    return websocket
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__

@@ -2,15 +2,19 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from server_stub.schema import bring_up_to_date
+
+T = TypeVar("T")
+
+_MOST_IN_BATCH = 256
 
 
 @asynccontextmanager
@@ -78,6 +82,20 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def in_batches(values: Collection[T]) -> Iterator[list[T]]:
+    """Split what a query compares a column with; each batch has as many as a power of two.
+
+    Drivers keep a hundred statements and more, and one of another length is another: of every
+    length that a fleet's return happens to have they would take a megabyte for each ten. The last
+    value stands there again and again, which changes no answer.
+    """
+    listed = list(values)
+    for start in range(0, len(listed), _MOST_IN_BATCH):
+        batch = listed[start : start + _MOST_IN_BATCH]
+        length = 1 << (len(batch) - 1).bit_length()
+        yield batch + batch[-1:] * (length - len(batch))
 
 
 class Database:

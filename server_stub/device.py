@@ -1,5 +1,6 @@
 """The socket of a device."""
 
+import functools
 import json
 from datetime import UTC, datetime
 
@@ -23,7 +24,8 @@ from camagent.signaling.messages import (
     WatchEnded,
 )
 from server_stub.auth import bearer
-from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, converse
+from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection
+from server_stub.conversation import Conversation
 from server_stub.presence import Lease
 from server_stub.relay import RELAY, Relay
 
@@ -35,19 +37,19 @@ REPLACED = "replaced by a newer connection"
 async def serve_device(request: web.Request) -> web.StreamResponse:
     """Run one device's connection from hello to the end."""
     relay = request.app[RELAY]
-    token = bearer(request.headers.get("Authorization"))
-
-    async def talk(connection: Connection) -> None:
+    async with Conversation(
+        request, relay.limits, relay.meters.of_device, relay.present
+    ) as connection:
+        token = bearer(request.headers.get("Authorization"))
         hello = await _introduce(relay, connection, token)
         if hello is not None:
             device_id, request_id = hello.payload.device_id, hello.request_id
-            del hello  # thousands are connected, and all of them have said it
-            connection.owner = {"device_id": device_id}
+            del hello, token  # thousands are connected, and all of them have said it
+            connection.owner = device_id
             # For this request's task, which is its own.
             structlog.contextvars.bind_contextvars(device_id=device_id)
             await _serve(relay, connection, device_id, request_id)
-
-    return await converse(request, relay.limits, relay.meters.of_device, relay.present, talk)
+    return connection.websocket
 
 
 async def _introduce(relay: Relay, connection: Connection, token: str | None) -> DeviceHello | None:
@@ -80,7 +82,10 @@ async def _serve(
     relay: Relay, connection: Connection, device_id: str, request_id: str | None
 ) -> None:
     """Be the device's newest connection, everywhere, from before it is told so until it ends."""
-    lease = await relay.presence.register(device_id, lambda: _replace(relay, device_id, connection))
+    # No lambda: what it takes hold of would have to be kept in cells as long as this lasts.
+    on_replaced = functools.partial(_replace, relay, device_id, connection)
+    lease = await relay.presence.register(device_id, on_replaced)
+    del on_replaced
     try:
         if not relay.presence.holds(lease):
             connection.close(POLICY_VIOLATION, REPLACED)

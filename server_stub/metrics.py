@@ -79,6 +79,7 @@ class Meters:
         return Meter(
             self,
             kind=kind,
+            owner_field="user_id" if kind == "viewer" else "device_id",
             connections=self._connections.labels(kind=kind),
             received=_PerType(self._messages, f"from_{kind}"),
             sent=_PerType(self._messages, f"to_{kind}"),
@@ -107,19 +108,24 @@ class Meters:
 
 
 class Meter:
-    """What connections of one kind count. Shared by all of them."""
+    """What connections of one kind count. Shared by all of them.
+
+    `owner_field` is what log lines call the one whose connection it is.
+    """
 
     def __init__(
         self,
         meters: Meters,
         *,
         kind: str,
+        owner_field: str,
         connections: Gauge,
         received: dict[str, Counter],
         sent: dict[str, Counter],
     ) -> None:
         self.meters = meters
         self.kind = kind
+        self.owner_field = owner_field
         self.connections = connections
         self.received = received
         self.sent = sent

@@ -11,7 +11,6 @@ import contextlib
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -36,11 +35,16 @@ class _Close:
 
 
 class Outbox:
-    """The outgoing half of one WebSocket. `on_stuck` is told the messages that nobody took."""
+    """The outgoing half of one WebSocket.
+
+    Attributes:
+        is_closing: nothing more is taken for sending.
+        is_aborted: the socket was dropped without a goodbye.
+        untaken: how many messages, with how many bytes, were given up as the client took none.
+    """
 
     __slots__ = (
         "_draining",
-        "_on_stuck",
         "_queue",
         "_room",
         "_transport",
@@ -48,23 +52,21 @@ class Outbox:
         "_websocket",
         "is_aborted",
         "is_closing",
+        "untaken",
     )
 
     def __init__(
-        self,
-        websocket: web.WebSocketResponse,
-        transport: asyncio.Transport | None,
-        on_stuck: Callable[[int, int], None],
+        self, websocket: web.WebSocketResponse, transport: asyncio.Transport | None
     ) -> None:
         self._websocket = websocket
         self._transport = transport
-        self._on_stuck = on_stuck
         self._queue: deque[bytes | _Close] | None = None
         self._waiting_bytes = 0
         self._draining: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
         self.is_closing = False
         self.is_aborted = False
+        self.untaken: tuple[int, int] | None = None
 
     @property
     def is_over(self) -> bool:
@@ -187,7 +189,8 @@ class Outbox:
             await self._websocket.close(code=close.code, message=fitting(close.reason))
 
     def _cut_off(self) -> None:
-        self._on_stuck(len(self._queue or ()), self._waiting_bytes)
+        if self.untaken is None:
+            self.untaken = len(self._queue or ()), self._waiting_bytes
         self.abort()
 
 

@@ -25,7 +25,7 @@ class Unanswered(Exception):
         self.is_late = is_late
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Lease:
     """One registration of a device: what proves that a connection is still its newest here."""
 
@@ -65,7 +65,7 @@ class Presence(Protocol):
         """Give what an online device last said about itself."""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     epoch: int
     fades_at_s: float

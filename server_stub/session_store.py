@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
 
-from server_stub.database import Database
+from server_stub.database import Database, in_batches
 from server_stub.records import SessionRecord
 from server_stub.tables import watch_sessions
 
@@ -69,11 +69,14 @@ class SessionStore(Database):
 
     async def asked_to_end(self, session_ids: Sequence[str]) -> set[str]:
         """Tell which of these sessions somebody wants to end."""
-        query = select(watch_sessions.c.session_id).where(
-            watch_sessions.c.session_id.in_(session_ids),
-            watch_sessions.c.end_asked_at.is_not(None),
-        )
-        return {row[0] for row in await self._read(query)}
+        found: set[str] = set()
+        for batch in in_batches(session_ids):
+            query = select(watch_sessions.c.session_id).where(
+                watch_sessions.c.session_id.in_(batch),
+                watch_sessions.c.end_asked_at.is_not(None),
+            )
+            found |= {row[0] for row in await self._read(query)}
+        return found
 
     async def sessions(
         self, *, user_id: str | None = None, device_id: str | None = None, is_live: bool = False

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from server_stub.database import open_database
+from server_stub.database import in_batches, open_database
 from server_stub.records import Device, DeviceToken, Grant
 from server_stub.session_store import SessionStore, narrowed
 from server_stub.tables import device_tokens, devices, grants
@@ -103,8 +103,11 @@ class Store(SessionStore):
         """Look several devices up, by name; unknown ones are left out."""
         # PostgreSQL takes no NUL in a text: one such name must not spoil the question of the others.
         asked = [name for name in device_ids if "\0" not in name]
-        found = await self._devices(_devices().where(devices.c.device_id.in_(asked)))
-        return {device.device_id: device for device in found}
+        found: dict[str, Device] = {}
+        for batch in in_batches(asked):
+            query = _devices().where(devices.c.device_id.in_(batch))
+            found |= {device.device_id: device for device in await self._devices(query)}
+        return found
 
     async def devices_of(self, user_id: str) -> list[Device]:
         """List the devices that a user may watch."""
@@ -113,8 +116,10 @@ class Store(SessionStore):
 
     async def seen(self, device_ids: Collection[str]) -> None:
         """Note that devices are or were there now."""
-        query = update(devices).where(devices.c.device_id.in_(device_ids))
-        await self._write(query.values(last_seen_at=_now()))
+        now = _now()
+        for batch in in_batches(device_ids):
+            query = update(devices).where(devices.c.device_id.in_(batch))
+            await self._write(query.values(last_seen_at=now))
 
     async def grant(self, user_id: str, device_id: str) -> None:
         """Let a user watch a device; a second time changes nothing.
@@ -155,9 +160,12 @@ class Store(SessionStore):
     async def granted(self, pairs: Collection[Grant]) -> set[Grant]:
         """Tell which of these rights there are."""
         columns = (grants.c.user_id, grants.c.device_id)
-        wanted = [(pair.user_id, pair.device_id) for pair in pairs]
-        rows = await self._read(select(*columns).where(tuple_(*columns).in_(wanted)))
-        return {Grant(*row) for row in rows}
+        found: set[Grant] = set()
+        for batch in in_batches(pairs):
+            wanted = [(pair.user_id, pair.device_id) for pair in batch]
+            rows = await self._read(select(*columns).where(tuple_(*columns).in_(wanted)))
+            found |= {Grant(*row) for row in rows}
+        return found
 
     async def answer(self) -> None:
         """Show that the database can be read."""

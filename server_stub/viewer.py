@@ -18,7 +18,8 @@ from camagent.signaling.messages import (
     ViewerWatchRequest,
 )
 from server_stub.auth import Identity, TokenInvalid, TokenUnchecked
-from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection, converse
+from server_stub.connection import POLICY_VIOLATION, SERVER_ERROR, Connection
+from server_stub.conversation import Conversation
 from server_stub.relay import RELAY, Relay
 from server_stub.watching import WatchRefused, end_watch, pass_on, start_watch
 
@@ -28,16 +29,16 @@ log = structlog.get_logger(__name__)
 async def serve_viewer(request: web.Request) -> web.StreamResponse:
     """Run one viewer's connection from hello to the end."""
     relay = request.app[RELAY]
-
-    async def talk(connection: Connection) -> None:
+    async with Conversation(
+        request, relay.limits, relay.meters.of_viewer, relay.present
+    ) as connection:
         viewer = _Viewer(relay, connection)
         if await viewer.introduce():
-            connection.owner = {"user_id": viewer.user_id}
+            connection.owner = viewer.user_id
             # For this request's task, which is its own.
             structlog.contextvars.bind_contextvars(user_id=viewer.user_id)
             await viewer.serve()
-
-    return await converse(request, relay.limits, relay.meters.of_viewer, relay.present, talk)
+    return connection.websocket
 
 
 class _Viewer:

@@ -21,6 +21,7 @@ SECRET = "a secret of a throw-away relay, long enough"
 USER = "user"
 _SERVER_CORE = 0
 _LOAD_CORE = 1
+_UNIT = Path(__file__).parents[2] / "systemd/camagent-relay.service"
 _UNHINDERED = {
     "CAMAGENT_RELAY_JWT_SECRET": SECRET,
     "CAMAGENT_RELAY_HOST": "127.0.0.1",
@@ -43,13 +44,21 @@ class House:
     def environment(self) -> dict[str, str]:
         """Give the settings of its relays."""
         url = f"sqlite+aiosqlite:///{self.folder / 'relay.db'}"
-        return os.environ | _UNHINDERED | {"CAMAGENT_RELAY_DATABASE_URL": url} | self.settings
+        own = _UNHINDERED | {"CAMAGENT_RELAY_DATABASE_URL": url} | self.settings
+        return os.environ | environment_of_unit() | own
 
     def command(self, *arguments: str) -> None:
         """Have one command of the relay carried out."""
         subprocess.run(
             [sys.executable, "-m", "server_stub", *arguments], env=self.environment(), check=True
         )
+
+
+def environment_of_unit() -> dict[str, str]:
+    """Read what systemd starts a relay with."""
+    lines = _UNIT.read_text().splitlines()
+    given = [line.removeprefix("Environment=") for line in lines if line.startswith("Environment=")]
+    return dict(pair.split("=", 1) for line in given for pair in line.split())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
+from server_stub.database import in_batches
 from server_stub.records import Grant
 from server_stub.store import DeviceExists, DeviceUnknown, Store, open_store
 
@@ -273,3 +274,27 @@ async def test_a_url_may_say_how_to_encrypt_as_libpq_does(postgres_url: str) -> 
         with pytest.raises(SQLAlchemyError):
             async with open_store(f"{postgres_url}&{option}"):
                 pass
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 3, 100, 256, 257, 600])
+def test_batches_are_of_few_lengths(number: int) -> None:
+    """Every value is in one of them, nothing else is, and each has a power of two of them."""
+    batches = list(in_batches([f"cam-{one}" for one in range(number)]))
+
+    assert [one for batch in batches for one in dict.fromkeys(batch)] == [
+        f"cam-{one}" for one in range(number)
+    ]
+    assert {len(batch) for batch in batches} <= {2**exponent for exponent in range(9)}
+
+
+async def test_a_fleet_is_looked_up_and_noted_whole(store: Store) -> None:
+    """More devices than one question holds are found all, and all noted as seen."""
+    names = {f"cam-{number}" for number in range(300)}
+    for name in names:
+        await store.add_device(name)
+
+    await store.seen(names)
+
+    found = await store.devices_named([*names, "nobody"])
+    assert set(found) == names
+    assert all(is_now(device.last_seen_at) for device in found.values())
