@@ -56,13 +56,14 @@ class Door:
 
     def guarded(self, make: Callable[[], web.RequestHandler]) -> Callable[[], Guard]:
         """Wrap a factory of protocols: a client whose request does not come is hung up on."""
+        forget = self._forget
 
         def made() -> Guard:
             protocol = make()
             self._silent[protocol] = time.monotonic()
             if self._sweeping is None:
                 self._sweep_soon()
-            return Guard(protocol, self._forget)
+            return Guard(protocol, forget)
 
         return made
 
@@ -70,31 +71,33 @@ class Door:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass, or answer it with 429 (RFC 6585, 4) and when to come again."""
         self._forget(request.protocol)
+        key = None
+        # In one function: of each that waits for a connection to end thousands are in memory.
         try:
-            return await self._admit(request, handler)
-        finally:
-            self._keep_idle(request.protocol)
-
-    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not request.path.startswith(_GUARDED):
-            return await handler(request)
-        key = self._key(client_address(request))
-        if key is not None:
-            if wait_s := await self._connects.wait_s(key):
-                return self._refuse("connects", wait_s, key)
-            if self._present.is_full(key):
-                return self._refuse("connections", _FULL_RETRY_S, key)
-            self._present.add(key)
-        try:
+            if request.path.startswith(_GUARDED):
+                wanted = self._key(client_address(request))
+                if wanted is not None and (refusal := await self._refusal(wanted)):
+                    return refusal
+                key = wanted
+                if key is not None:
+                    self._present.add(key)
             response = await handler(request)
+            self._note(response.status)
         except web.HTTPException as error:
             self._note(error.status)
             raise
         finally:
             if key is not None:
                 self._present.remove(key)
-        self._note(response.status)
+            self._keep_idle(request.protocol)
         return response
+
+    async def _refusal(self, key: str) -> web.Response | None:
+        if wait_s := await self._connects.wait_s(key):
+            return self._refuse("connects", wait_s, key)
+        if self._present.is_full(key):
+            return self._refuse("connections", _FULL_RETRY_S, key)
+        return None
 
     def _note(self, status: int) -> None:
         if status in _NOT_LET_IN:

@@ -7,9 +7,7 @@ for each of these, so that a few clients at the speed of a wire would hold up ev
 
 from collections.abc import Callable
 
-from server_stub.limits import TokenBucket
-
-_FRAMES_PER_MESSAGE = 4
+_MESSAGES_PER_FRAME = 0.25
 """For who splits messages, and for pings and pongs."""
 _EXTENDED = {126: 2, 127: 8}
 """How many bytes more the length has."""
@@ -18,17 +16,26 @@ _EXTENDED = {126: 2, 127: 8}
 class FrameAllowance:
     """Passes on what one client sends, up to the frame that is one too many.
 
-    It has `_FRAMES_PER_MESSAGE` frames for each message that it may send.
+    Each frame is a fraction of what messages it may send.
     """
 
-    __slots__ = ("_bucket", "_header", "_is_spent", "_left", "_on_spent")
+    # No object beside this one: thousands are connected.
+    __slots__ = (
+        "_at_once",
+        "_filled_at_s",
+        "_header",
+        "_is_spent",
+        "_left",
+        "_messages",
+        "_on_spent",
+        "_per_second",
+    )
 
     def __init__(self, *, messages_per_second: float, messages_at_once: int, now_s: float) -> None:
-        self._bucket = TokenBucket(
-            per_second=_FRAMES_PER_MESSAGE * messages_per_second,
-            at_once=_FRAMES_PER_MESSAGE * messages_at_once,
-            now_s=now_s,
-        )
+        self._per_second = messages_per_second
+        self._at_once = messages_at_once
+        self._messages = float(messages_at_once)
+        self._filled_at_s = now_s
         self._header = b""
         self._left = 0
         self._is_spent = False
@@ -44,12 +51,16 @@ class FrameAllowance:
         """Give as much of `data`, which came next, as may be parsed; nothing any more after that."""
         if self._is_spent:
             return b""
+        gained = (now_s - self._filled_at_s) * self._per_second
+        self._messages = min(self._messages + gained, self._at_once)
+        self._filled_at_s = now_s
         text = self._header + data if self._header else data
         begun, at = len(self._header), self._left
         while at < len(text) and (size := _frame_size(text, at)):
-            if self._bucket.wait_s(now_s):
+            if self._messages < _MESSAGES_PER_FRAME:
                 self._spend()
                 return data[: max(0, at - begun)]
+            self._messages -= _MESSAGES_PER_FRAME
             at += size
         # What is left over is the beginning of a header, or else the rest of a frame is to come.
         self._header = text[at:]

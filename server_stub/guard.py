@@ -33,6 +33,7 @@ class Guard(asyncio.Protocol):
         """
         if self._ends_with_headers:
             self._frames = frames
+            self._latest = b""
         return self._ends_with_headers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
