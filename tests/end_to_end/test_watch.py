@@ -164,6 +164,7 @@ async def test_what_else_chromium_offers_is_refused(
         await page.goto(f"http://{own_address}:{server.port}/")
         token = make_token(SECRET, USER_ID, 600)
         result = await page.evaluate(OFFER_EVERYTHING, {"token": token, "deviceId": DEVICE_ID})
+        await page.close()
 
     assert result["width"] == 640
     assert result["directions"][-1] == "recvonly"
