@@ -22,7 +22,7 @@ from server_stub.records import SessionRecord
 from server_stub.relay import Relay
 from server_stub.settings import RelaySettings
 from server_stub.store import open_store
-from tests.support import eventually
+from tests.support import DEADLINE_S, eventually
 from tests.support import running as task_running
 
 SECRET = "a secret of a throw-away relay, long enough"
@@ -189,7 +189,7 @@ class Watching:
         return self.page.locator("video[data-shown]")
 
     async def until_first_frame(self) -> None:
-        await self.video.wait_for(state="visible", timeout=20_000)
+        await self.video.wait_for(state="visible", timeout=2000 * DEADLINE_S)
 
     async def frames(self) -> int:
         """Count the pictures that the shown video decoded."""
@@ -224,7 +224,7 @@ class Watching:
     async def dataset(self, name: str) -> str | None:
         return await self.page.evaluate("name => document.body.dataset[name]", name)
 
-    async def until(self, name: str, value: str, *, deadline_s: float = 20.0) -> None:
+    async def until(self, name: str, value: str, *, deadline_s: float = 2 * DEADLINE_S) -> None:
         async def is_so() -> bool:
             return await self.dataset(name) == value
 
