@@ -143,6 +143,7 @@ class Watched(Capture):
         stall_after_s: float = 60.0,
         open_deadline_s: float = 5.0,
         retry_delay_s: float = 0.01,
+        retry_delays_s: Callable[[], Iterator[float]] | None = None,
     ) -> None:
         self.states: list[CaptureState] = []
         super().__init__(
@@ -151,7 +152,7 @@ class Watched(Capture):
             is_always_on=is_always_on,
             stall_after_s=stall_after_s,
             open_deadline_s=open_deadline_s,
-            retry_delays=lambda: itertools.repeat(retry_delay_s),
+            retry_delays=retry_delays_s or (lambda: itertools.repeat(retry_delay_s)),
             on_change=lambda: self.states.append(self.state),
         )
 
@@ -549,8 +550,12 @@ async def test_a_pi_camera_that_does_not_open_again_ends_the_process(camera: Cam
 
 
 async def test_viewers_stay_while_a_source_comes_back(camera: Camera) -> None:
-    """One that ceased and cannot be opened at once is tried again before anybody is sent away."""
-    capture = Watched(camera, stall_after_s=STALL_S)
+    """One that ceased and cannot be opened at once is tried again before anybody is sent away.
+
+    However long the delays have become.
+    """
+    retry_delays_s = itertools.chain([0.01, 0.01], itertools.repeat(3600.0))
+    capture = Watched(camera, stall_after_s=STALL_S, retry_delays_s=lambda: retry_delays_s)
     async with running(capture.run()):
         with capture.watched():
             await until(lambda: capture.state is LIVE)
