@@ -13,7 +13,6 @@ from tests.end_to_end.conftest import ScriptedDevice
 from tests.end_to_end.house import USER_ID
 from tests.support import DEADLINE_S
 
-
 # Looks at each change: a state that soon passes is between two looks of whoever only polls.
 _UNTIL_STATE = """(claims) => new Promise((resolve) => {
   const look = (_changes, observer) => {

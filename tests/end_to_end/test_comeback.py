@@ -1,6 +1,5 @@
 """What a person sees when a way to the camera goes: the page finds another by itself, and says so."""
 
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,7 +12,7 @@ from server_stub.relay import Relay
 from tests import nat
 from tests.chromium import chromium
 from tests.conftest import missing
-from tests.coturn import running_coturn
+from tests.coturn import free_ports, running_coturn
 from tests.end_to_end.house import Watching, agent, relay, watching
 from tests.network import NoNetwork
 from tests.support import eventually
@@ -28,7 +27,7 @@ async def test_a_killed_turn_server_is_replaced_by_another(
 ) -> None:
     """Mid-stream the only way breaks; a new session takes the other TURN server, unasked."""
     command = [program("turnserver", "coturn")]
-    first_port, second_port = free_udp_ports(own_address)
+    first_port, second_port = free_ports(own_address, 2)
     turn: dict[str, Any] = {"address": own_address, "secret": SECRET}
     urls = tuple(f"turn:{own_address}:{port}?transport=udp" for port in (first_port, second_port))
     for name in ("first", "second"):
@@ -92,13 +91,3 @@ async def until_it_is_back(person: Watching, server: Relay) -> None:
     await person.until_it_moves()
     assert await person.dataset("watchState") == "streaming"
     assert len(await server.store.sessions()) >= 2
-
-
-def free_udp_ports(address: str) -> tuple[int, int]:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-    ):
-        one.bind((address, 0))
-        other.bind((address, 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HD = options_of(1280, 720)
 FULL_HD = options_of(1920, 1080, bitrate_bps=4_000_000)
-FRAMES = 30
+FRAMES = 15
 
 
 async def seen_by(one: Watched) -> int:
