@@ -70,7 +70,8 @@ async def page_for(browser: Browser) -> AsyncIterator[OpenPage]:
             before: str | None = None,
             **profile: Any,
         ) -> Page:
-            context = await browser.new_context(**profile)
+            # What turns while the page waits would take a core here.
+            context = await browser.new_context(**{"reduced_motion": "reduce"} | profile)
             contexts.push_async_callback(context.close)
             page = await context.new_page()
             page.on("console", lambda message: _note(message, complaints))
