@@ -79,7 +79,7 @@ def stream() -> dict[str, Any]:
     source = camera()
     with source.opened(viewer.take) as its_stream:
         encoding = its_stream.main
-        before = viewer.next(60)
+        before = viewer.next(90)
         for _ in range(3):
             encoding.force_keyframe()
         forced = viewer.next(30)
