@@ -11,9 +11,7 @@ from typing import NoReturn
 import structlog
 
 from camagent import __version__
-from camagent.agent import run_agent
 from camagent.configuration import read_settings, unknown_names
-from camagent.demo import run_demo
 from camagent.errors import SettingsError
 from camagent.logs import configure_logs
 from camagent.settings import Settings
@@ -40,7 +38,7 @@ def run_command(arguments: Sequence[str]) -> None:
     command, rest = _split(arguments)
     match command:
         case "demo":
-            run_demo(rest)
+            _demo(rest)
         case "check":
             _check(rest)
         case "snapshot":
@@ -75,7 +73,16 @@ def _run(arguments: Sequence[str]) -> None:
     for name, meant in unknown_names(Settings, environment=os.environ, env_file=env_file):
         if not name.startswith(_NOT_SETTINGS):
             log.warning("settings.unknown", name=name, did_you_mean=meant)
+    # Imported here, for it takes a Pi seconds, and a wrong setting or a help text none.
+    from camagent.agent import run_agent  # noqa: PLC0415
+
     asyncio.run(run_agent(settings))
+
+
+def _demo(arguments: Sequence[str]) -> None:
+    from camagent.demo import run_demo  # noqa: PLC0415 - as the agent
+
+    run_demo(arguments)
 
 
 def _check(arguments: Sequence[str]) -> NoReturn:

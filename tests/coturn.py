@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,13 +115,26 @@ async def running_coturn(
 @asynccontextmanager
 async def coturn(turnserver: str, address: str, secret: str, folder: Path) -> AsyncIterator[str]:
     """Hold a coturn on this machine; give its URL."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports(address, 1)
     async with running_coturn(
         [turnserver], address=address, port=port, secret=secret, folder=folder
     ) as server:
         yield server.url()
+
+
+def free_ports(address: str, count: int) -> list[int]:
+    """Find ports that are free for both UDP and TCP: a coturn that lacks one of them goes on."""
+    with ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            tcp = held.enter_context(socket.socket())
+            tcp.bind((address, 0))
+            port = int(tcp.getsockname()[1])
+            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            with suppress(OSError):
+                udp.bind((address, port))
+                ports.append(port)
+        return ports
 
 
 async def _accepts(address: str, port: int) -> bool:

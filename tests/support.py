@@ -65,4 +65,4 @@ async def eventually(
     """Wait until `claim`, which has to be awaited, holds."""
     async with asyncio.timeout(deadline_s):
         while not await claim():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)

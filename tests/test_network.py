@@ -94,7 +94,9 @@ async def test_a_narrow_cable_delays(network: Network) -> None:
             for _ in range(40):
                 sending.send(bytes(SEGMENT_BYTES))
             packets = arrived(receiving)
-            assert len(packets) < 12
+            # Each takes 8 ms, of which a busy machine may let some pass meanwhile.
+            gone_meanwhile = (time.monotonic() - started_at_s) / 0.008
+            assert len(packets) < 12 + gone_meanwhile
 
             def has_drained() -> bool:
                 packets.extend(arrived(receiving))
@@ -106,7 +108,7 @@ async def test_a_narrow_cable_delays(network: Network) -> None:
             packets.extend(arrived(receiving))
 
         assert elapsed_s > 0.04
-        assert len(packets) < 30
+        assert len(packets) < min(30 + gone_meanwhile, 40)
 
 
 async def test_a_process_starts_at_the_far_end(network: Network) -> None:

@@ -29,8 +29,8 @@ from camagent.trouble import Trouble
 
 log = structlog.get_logger(__name__)
 
-_REOPEN_GRACE_S = 15.0
-"""A source that ceased is tried again for so long before its viewers are sent away."""
+_REOPEN_GRACE_S, _REOPEN_DELAY_S = 15.0, 1.0
+"""A source that ceased is tried again for so long before its viewers are sent away, and so often."""
 
 
 class Capture:
@@ -269,10 +269,11 @@ class Capture:
         stalled_for_s = asyncio.get_running_loop().time() - self._stalled_at_s
         if math.isfinite(stalled_for_s) and not self._source.survives_failure:
             raise RestartNeeded(f"the camera stalled and cannot be reopened: {error}") from error
-        delay_s = next(self._delays)
+        may_pass_soon = stalled_for_s < _REOPEN_GRACE_S
+        delay_s = min(next(self._delays), _REOPEN_DELAY_S if may_pass_soon else math.inf)
         self._trouble.tell("capture.failed", str(error), retry_in_s=round(delay_s, 1))
         self._error = error
-        if stalled_for_s < _REOPEN_GRACE_S:
+        if may_pass_soon:
             self._on_change()
         else:
             self._enter(CaptureState.FAILED)

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, expect
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -28,22 +29,29 @@ OpenDevice = Callable[..., Awaitable["ScriptedDevice"]]
 expect.set_options(timeout=DEADLINE_S * 1000)
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that share the browser share its event loop; all others have their own."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(program: Callable[[str, str], str]) -> AsyncIterator[Browser]:
-    """Hold a headless Chromium."""
+    """Hold the one headless Chromium of all tests, each of which has profiles of its own in it."""
     program("chromium", "chromium")
     async with chromium() as one:
         yield one
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[Relay]:
     """Hold a relay with one device and one user who may watch it."""
     async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:
         yield one
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page_for(browser: Browser) -> AsyncIterator[OpenPage]:
     """Open the viewer page of a relay, each time in a browser profile of its own.
 
@@ -62,7 +70,8 @@ async def page_for(browser: Browser) -> AsyncIterator[OpenPage]:
             before: str | None = None,
             **profile: Any,
         ) -> Page:
-            context = await browser.new_context(**profile)
+            # What turns while the page waits would take a core here.
+            context = await browser.new_context(**{"reduced_motion": "reduce"} | profile)
             contexts.push_async_callback(context.close)
             page = await context.new_page()
             page.on("console", lambda message: _note(message, complaints))
@@ -77,7 +86,7 @@ async def page_for(browser: Browser) -> AsyncIterator[OpenPage]:
     assert complaints == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def device_for() -> AsyncIterator[OpenDevice]:
     """Connect a scripted device to a relay and introduce it."""
     async with AsyncExitStack() as connections:

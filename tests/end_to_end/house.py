@@ -21,8 +21,8 @@ from server_stub.auth import make_token
 from server_stub.records import SessionRecord
 from server_stub.relay import Relay
 from server_stub.settings import RelaySettings
-from server_stub.store import open_store
-from tests.support import eventually
+from server_stub.store import Store, open_store
+from tests.support import DEADLINE_S, eventually
 from tests.support import running as task_running
 
 SECRET = "a secret of a throw-away relay, long enough"
@@ -104,6 +104,7 @@ class Programs:
         self._camera = camera
         self._relay: asyncio.subprocess.Process | None = None
         self._agent: asyncio.subprocess.Process | None = None
+        self._store: Store | None = None
         self.port = free_port()
 
     @asynccontextmanager
@@ -113,13 +114,14 @@ class Programs:
             for device_id in self._device_ids:
                 await store.add_device(device_id)
                 await store.grant(USER_ID, device_id)
-        try:
-            await self.start_relay()
-            await self.start_agent()
-            yield self
-        finally:
-            await self.kill_agent()
-            await self.kill_relay()
+            self._store = store
+            try:
+                await self.start_relay()
+                await self.start_agent()
+                yield self
+            finally:
+                await self.kill_agent()
+                await self.kill_relay()
 
     @property
     def agent_pid(self) -> int:
@@ -133,9 +135,9 @@ class Programs:
         await _kill(self._agent)
 
     async def sessions(self) -> list[SessionRecord]:
-        """List what the relay has written down."""
-        async with open_store(database_url(self._folder).get_secret_value()) as store:
-            return await store.sessions()
+        """List what the relay has written down, while both are held."""
+        assert self._store is not None, "they are"
+        return await self._store.sessions()
 
     async def start_relay(self) -> None:
         self._relay = await self._start(
@@ -189,7 +191,7 @@ class Watching:
         return self.page.locator("video[data-shown]")
 
     async def until_first_frame(self) -> None:
-        await self.video.wait_for(state="visible", timeout=20_000)
+        await self.video.wait_for(state="visible", timeout=2000 * DEADLINE_S)
 
     async def frames(self) -> int:
         """Count the pictures that the shown video decoded."""
@@ -224,7 +226,7 @@ class Watching:
     async def dataset(self, name: str) -> str | None:
         return await self.page.evaluate("name => document.body.dataset[name]", name)
 
-    async def until(self, name: str, value: str, *, deadline_s: float = 20.0) -> None:
+    async def until(self, name: str, value: str, *, deadline_s: float = 2 * DEADLINE_S) -> None:
         async def is_so() -> bool:
             return await self.dataset(name) == value
 

@@ -1,22 +1,42 @@
 """Devices with a picture by the plainest means: a test's script, and a peer of aiortc."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page
 
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import ScriptedDevice
 from tests.end_to_end.house import USER_ID
+from tests.support import DEADLINE_S
+
+# Looks at each change: a state that soon passes is between two looks of whoever only polls.
+_UNTIL_STATE = """(claims) => new Promise((resolve) => {
+  const look = (_changes, observer) => {
+    const isSo = Object.entries(claims).every(
+      ([name, value]) => document.body.getAttribute(`data-${name}`) === value);
+    if (!isSo) return;
+    observer.disconnect();
+    resolve();
+  };
+  const observer = new MutationObserver(look);
+  observer.observe(document.body, { attributes: true });
+  look([], observer);
+})"""
 
 
 async def expect_state(page: Page, **claims: str) -> None:
-    """Wait until the body's data attributes are as claimed."""
-    for name, value in claims.items():
-        attribute = f"data-{name.replace('_', '-')}"
-        await expect(page.locator("body")).to_have_attribute(attribute, value)
+    """Wait until the body's data attributes are all as claimed, be it for a moment."""
+    wanted = {name.replace("_", "-"): value for name, value in claims.items()}
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await page.evaluate(_UNTIL_STATE, wanted)
+    except TimeoutError:
+        body = page.locator("body")
+        assert {name: await body.get_attribute(f"data-{name}") for name in wanted} == wanted
 
 
 def button_of(page: Page, device_id: str) -> Locator:

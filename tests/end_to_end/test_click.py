@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
+import pytest_asyncio
 from playwright.async_api import Page, expect
 
 from server_stub.relay import Relay
@@ -28,7 +28,7 @@ NOTING = """
 """
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[Relay]:
     """Hold a relay with two devices and one user who may watch them."""
     async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:

@@ -1,19 +1,23 @@
 """What a person sees when a way to the camera goes: the page finds another by itself, and says so."""
 
-import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser
 from pydantic import SecretStr
 
+from camagent.settings import Settings
+from camagent.signaling.link import LinkOptions
+from camagent.wiring import link_options
 from server_stub.relay import Relay
 from tests import nat
 from tests.chromium import chromium
 from tests.conftest import missing
-from tests.coturn import running_coturn
+from tests.coturn import free_ports, running_coturn
 from tests.end_to_end.house import Watching, agent, relay, watching
 from tests.network import NoNetwork
 from tests.support import eventually
@@ -28,7 +32,7 @@ async def test_a_killed_turn_server_is_replaced_by_another(
 ) -> None:
     """Mid-stream the only way breaks; a new session takes the other TURN server, unasked."""
     command = [program("turnserver", "coturn")]
-    first_port, second_port = free_udp_ports(own_address)
+    first_port, second_port = free_ports(own_address, 2)
     turn: dict[str, Any] = {"address": own_address, "secret": SECRET}
     urls = tuple(f"turn:{own_address}:{port}?transport=udp" for port in (first_port, second_port))
     for name in ("first", "second"):
@@ -46,10 +50,16 @@ async def test_a_killed_turn_server_is_replaced_by_another(
             await until_it_is_back(person, server)
 
 
+def impatient(settings: Settings) -> LinkOptions:
+    """Give options of a link that waits for an answer for two seconds only."""
+    return replace(link_options(settings), heartbeat_interval_s=1.0, heartbeat_deadline_s=2.0)
+
+
 async def test_a_device_with_another_address_is_found(
-    program: Callable[[str, str], str], tmp_path: Path
+    program: Callable[[str, str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind its router the device has another address all of a sudden; nobody has to reload."""
+    monkeypatch.setattr("camagent.agent.link_options", impatient)
     chromium_path, turnserver = program("chromium", "chromium"), program("turnserver", "coturn")
     turn: dict[str, Any] = {"address": nat.SERVER, "port": TURN_PORT, "secret": SECRET}
     url = f"turn:{nat.SERVER}:{TURN_PORT}?transport=udp"
@@ -68,7 +78,7 @@ async def test_a_device_with_another_address_is_found(
                 launcher = world.viewer.launcher(chromium_path, tmp_path)
                 address = f"ws://{nat.SERVER}:{server.port}"
                 async with (
-                    agent(server.port, server_url=address, heartbeat_interval_s=2.0),
+                    agent(server.port, server_url=address),
                     chromium(str(launcher)) as browser,
                     watching(browser, nat.SERVER, server.port) as person,
                 ):
@@ -92,13 +102,3 @@ async def until_it_is_back(person: Watching, server: Relay) -> None:
     await person.until_it_moves()
     assert await person.dataset("watchState") == "streaming"
     assert len(await server.store.sessions()) >= 2
-
-
-def free_udp_ports(address: str) -> tuple[int, int]:
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other,
-    ):
-        one.bind((address, 0))
-        other.bind((address, 0))
-        return int(one.getsockname()[1]), int(other.getsockname()[1])

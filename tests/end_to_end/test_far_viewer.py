@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from tests.chromium import chromium
 from tests.end_to_end.house import Watching, agent, relay, watching
 from tests.network import Faults, Network
-from tests.support import until
+from tests.support import eventually, until
 
 
 @asynccontextmanager
@@ -38,8 +38,7 @@ async def test_a_person_far_away_sees_the_picture(
         async with far_person(network, path, tmp_path) as person:
             async with network.faulty(down=Faults(loss_percent=3), up=Faults(loss_percent=3)):
                 await person.until_it_moves(45)
-                down, _ = await network.dropped()
-                assert down > 0
+                await eventually(lambda: has_lost_some(network))
             await person.until_it_moves()
             assert await person.dataset("watchState") == "streaming"
         await until(lambda: any(line["event"] == "session.closed" for line in logs))
@@ -47,6 +46,12 @@ async def test_a_person_far_away_sees_the_picture(
     line = next(line for line in logs if line["event"] == "session.closed")
     assert line["pair"].startswith("host/")
     assert "sender.stock" not in {line["event"] for line in logs}
+
+
+async def has_lost_some(network: Network) -> bool:
+    """Tell whether packets to the viewer were dropped; of a few hundred it may be none."""
+    down, _ = await network.dropped()
+    return down > 0
 
 
 async def test_a_changed_library_costs_no_picture(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page
 
 from camagent.webrtc.media_clock import MediaClock
@@ -32,7 +33,7 @@ _LIVE = """async ({ mediaClock, aheadMs, ways, seconds }) => {
 }"""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def page(browser: Browser, tmp_path: Path) -> AsyncIterator[Page]:
     """Hold the page, signed out."""
     async with relay(tmp_path) as server:

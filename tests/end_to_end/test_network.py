@@ -78,7 +78,7 @@ async def test_a_change_of_network_moves_the_only_place(
             await person.until("watchState", "streaming")
             await person.until_it_moves()
             # The relay would notice after 30 s at best, the camera after 15.
-            assert time.monotonic() - changed_at_s < 12
+            assert time.monotonic() - changed_at_s < 14.5
             assert len(server.sessions) == camera.registry.viewer_count == 1
         *_, left_behind, present = await server.store.sessions()
         assert (left_behind.reason, present.reason) == ("user_ended", None)

@@ -15,7 +15,9 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give what the server plays."""
     if not has_gstreamer():
         missing(f"GStreamer's RTSP server is not installed (Debian packages {PACKAGES})")
-    return prepare_streams(tmp_path_factory.mktemp("rtsp"), Footage(frames_per_second=25))
+    return prepare_streams(
+        tmp_path_factory.mktemp("rtsp"), Footage(frames_per_second=25, seconds=1)
+    )
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ class SteadyEncoder:
         for picture in pictures:
             self._pictures += 1
             self.encoder.encode(picture, captured_at_us=self._pictures * FRAME_US)
-            assert self._came.acquire(timeout=10), "no frame for this picture"
+            assert self._came.acquire(timeout=30), "no frame for this picture"
         return self.frames[before:]
 
     def _take(self, frame: EncodedFrame) -> None:
@@ -106,7 +106,7 @@ class Collector:
             self._came.notify()
 
     def wait(self, count: int) -> list[EncodedFrame]:
-        assert self.comes(count, within_s=10)
+        assert self.comes(count, within_s=30)
         return self.frames[:count]
 
     def comes(self, count: int, *, within_s: float) -> bool:

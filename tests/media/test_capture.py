@@ -125,8 +125,14 @@ def camera() -> Iterator[Camera]:
     camera.close_gate.set()
 
 
+STALL_S = 0.3
+
+
 class Watched(Capture):
-    """A capture with short times, which remembers its states."""
+    """A capture with short times, which remembers its states.
+
+    Where nothing is to stall, nothing does: a busy machine holds up the fake camera's thread, too.
+    """
 
     def __init__(
         self,
@@ -134,9 +140,10 @@ class Watched(Capture):
         *,
         linger_s: float = 0.05,
         is_always_on: bool = False,
-        stall_after_s: float = 0.15,
+        stall_after_s: float = 60.0,
         open_deadline_s: float = 5.0,
         retry_delay_s: float = 0.01,
+        retry_delays_s: Callable[[], Iterator[float]] | None = None,
     ) -> None:
         self.states: list[CaptureState] = []
         super().__init__(
@@ -145,7 +152,7 @@ class Watched(Capture):
             is_always_on=is_always_on,
             stall_after_s=stall_after_s,
             open_deadline_s=open_deadline_s,
-            retry_delays=lambda: itertools.repeat(retry_delay_s),
+            retry_delays=retry_delays_s or (lambda: itertools.repeat(retry_delay_s)),
             on_change=lambda: self.states.append(self.state),
         )
 
@@ -230,18 +237,18 @@ async def test_the_bitrate_outlasts_an_opening(camera: Camera) -> None:
 
 async def test_a_stalled_camera_is_opened_anew(camera: Camera) -> None:
     """Without a frame for a while it closes and opens; subscribers go on with a keyframe."""
-    capture = Watched(camera)
+    capture = Watched(camera, stall_after_s=STALL_S)
     viewer = Viewer()
     async with running(capture.run()):
         with capture.watched(), capture.hub.subscribed(viewer):
             await until(lambda: capture.state is LIVE)
             camera.is_stalled = True
             seen = len(viewer.frames)
-            await until(lambda: capture.restarts == 1)
+            await until(lambda: capture.restarts)
             camera.is_stalled = False
             await until(lambda: capture.state is LIVE)
             await until(lambda: any(frame.is_keyframe for frame in viewer.frames[seen:]))
-            assert capture.states == [STARTING, LIVE, STARTING, LIVE]
+            assert capture.states[:4] == [STARTING, LIVE, STARTING, LIVE]
             assert capture.problem is None
     times = [frame.pts_us for frame in viewer.frames]
     assert times == sorted(set(times))
@@ -250,7 +257,7 @@ async def test_a_stalled_camera_is_opened_anew(camera: Camera) -> None:
 async def test_a_camera_without_pictures_has_failed(camera: Camera) -> None:
     """One that opens and gives nothing is no stall but a failure, with a delay before the next."""
     camera.is_stalled = True
-    capture = Watched(camera)
+    capture = Watched(camera, stall_after_s=STALL_S)
     async with running(capture.run()):
         with capture.watched():
             error = await capture.failed()
@@ -296,7 +303,7 @@ async def test_a_failed_camera_is_tried_again_without_watchers(camera: Camera) -
 async def test_a_failure_on_closing_counts(camera: Camera) -> None:
     """What went wrong inside, and is told where the source closes, becomes the problem."""
     camera.close_problem = "the encoder failed long ago"
-    capture = Watched(camera)
+    capture = Watched(camera, stall_after_s=STALL_S)
     async with running(capture.run()):
         with capture.watched():
             await until(lambda: capture.state is LIVE)
@@ -446,7 +453,7 @@ async def test_a_suspicion_holds_until_frames_come(camera: Camera) -> None:
 async def test_its_loop_is_known_to_move(camera: Camera) -> None:
     """Idle it promises nothing; watched it promises its next look, and an open that hangs none."""
     now_s = 0.0
-    capture = Watched(camera, open_deadline_s=3600)
+    capture = Watched(camera, open_deadline_s=3600, stall_after_s=STALL_S)
     capture.progress = Progress(clock=lambda: now_s)
     async with running(capture.run()):
         await asyncio.sleep(0.01)
@@ -498,14 +505,14 @@ async def test_a_low_rung_that_fails_costs_the_main_one_nothing(camera: Camera) 
 
 async def test_the_low_rung_comes_back_after_a_stall(camera: Camera) -> None:
     """A camera that was opened anew encodes it again."""
-    capture = Watched(camera)
+    capture = Watched(camera, stall_after_s=STALL_S)
     async with running(capture.run()):
         with capture.watched(), capture.low.hub.subscribed(Viewer()):
             await until(lambda: camera.calls == ["low"])
             camera.is_stalled = True
-            await until(lambda: capture.restarts == 1)
+            await until(lambda: capture.restarts)
             camera.is_stalled = False
-            await until(lambda: camera.calls == ["low", "no low", "low"])
+            await until(lambda: camera.calls[:3] == ["low", "no low", "low"])
 
 
 async def test_a_snapshot_opens_the_camera_for_itself(camera: Camera) -> None:
@@ -532,7 +539,7 @@ async def test_a_snapshot_that_cannot_be_taken_says_why(camera: Camera) -> None:
 async def test_a_pi_camera_that_does_not_open_again_ends_the_process(camera: Camera) -> None:
     """After a stall a new process is worth more than more attempts in this one."""
     camera.survives_failure = False
-    capture = Watched(camera)
+    capture = Watched(camera, stall_after_s=STALL_S)
     task = asyncio.create_task(capture.run())
     with capture.watched():
         await until(lambda: capture.state is LIVE)
@@ -543,8 +550,12 @@ async def test_a_pi_camera_that_does_not_open_again_ends_the_process(camera: Cam
 
 
 async def test_viewers_stay_while_a_source_comes_back(camera: Camera) -> None:
-    """One that ceased and cannot be opened at once is tried again before anybody is sent away."""
-    capture = Watched(camera)
+    """One that ceased and cannot be opened at once is tried again before anybody is sent away.
+
+    However long the delays have become.
+    """
+    retry_delays_s = itertools.chain([0.01, 0.01], itertools.repeat(3600.0))
+    capture = Watched(camera, stall_after_s=STALL_S, retry_delays_s=lambda: retry_delays_s)
     async with running(capture.run()):
         with capture.watched():
             await until(lambda: capture.state is LIVE)

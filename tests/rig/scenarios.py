@@ -58,10 +58,19 @@ class Viewer:
 
     def next(self, count: int) -> list[EncodedFrame]:
         """Wait for so many more frames."""
+        return self.since(len(self.frames), count)
+
+    def since(self, start: int, count: int) -> list[EncodedFrame]:
+        """Wait until so many frames came after the first `start`."""
         with self._came:
-            start = len(self.frames)
             assert self._came.wait_for(lambda: len(self.frames) >= start + count, DEADLINE_S)
             return self.frames[start:]
+
+
+def next_of_both(main: Viewer, low: Viewer, count: int) -> list[list[EncodedFrame]]:
+    """Wait for so many more frames of two rungs at once."""
+    starts = len(main.frames), len(low.frames)
+    return [one.since(start, count) for one, start in zip((main, low), starts, strict=True)]
 
 
 def stream() -> dict[str, Any]:
@@ -140,11 +149,11 @@ def rungs_follow() -> dict[str, Any]:
     """Change the rates of both rungs while they run: what each makes before and after."""
     main, low = Viewer(), Viewer()
     with camera().opened(main.take) as its_stream, its_stream.low_rung(low.take) as its_low:
-        before = [main.next(60)[30:], low.next(60)[30:]]
+        before = [frames[30:] for frames in next_of_both(main, low, 60)]
         its_stream.main.set_bitrate(500_000)
         its_low.set_bitrate(100_000)
         low.next(30)
-        after = [main.next(60), low.next(60)]
+        after = next_of_both(main, low, 60)
         its_low.set_frame_rate(15)
         low.next(15)
         fewer = low.next(30)

@@ -20,6 +20,8 @@ from tests.support import eventually, until
 
 LONG_S = 60.0
 SHORT_S = 0.2
+# Long enough for a busy machine, on which nobody refreshes for a while.
+STEADY_S = 0.8
 
 
 def ignored() -> None:
@@ -126,13 +128,13 @@ async def test_a_silent_device_fades(opened: Opened) -> None:
 
 async def test_a_refreshed_device_stays(opened: Opened) -> None:
     """Refreshes keep a device and its report far beyond its time to live."""
-    async with opened(SHORT_S) as presence:
+    async with opened(STEADY_S) as presence:
         lease = await presence.register("cam", ignored)
         presence.report(lease, {"battery": 85})
-        until_s = time.monotonic() + 3 * SHORT_S
+        until_s = time.monotonic() + 1.5 * STEADY_S
         while time.monotonic() < until_s:
             presence.refresh(lease)
-            await asyncio.sleep(SHORT_S / 10)
+            await asyncio.sleep(STEADY_S / 50)
         assert await presence.last_report("cam") == {"battery": 85}
 
 
@@ -254,13 +256,13 @@ async def test_refreshes_wait_for_nobody_and_travel_together(redis_url: str) -> 
 
 async def test_a_report_outlasts_its_time_in_redis(redis_url: str) -> None:
     """Refreshes keep a report there, too, where another instance reads it."""
-    async with in_redis(redis_url, SHORT_S) as here, in_redis(redis_url, SHORT_S) as there:
+    async with in_redis(redis_url, STEADY_S) as here, in_redis(redis_url, STEADY_S) as there:
         lease = await here.register("cam", ignored)
         here.report(lease, {"battery": 85})
-        until_s = time.monotonic() + 3 * SHORT_S
+        until_s = time.monotonic() + 1.5 * STEADY_S
         while time.monotonic() < until_s:
             here.refresh(lease)
-            await asyncio.sleep(SHORT_S / 10)
+            await asyncio.sleep(STEADY_S / 50)
         assert await there.last_report("cam") == {"battery": 85}
 
 
@@ -411,4 +413,4 @@ async def test_a_frozen_redis_is_waited_for_once(redis_server: RedisServer) -> N
             began_at_s = time.monotonic()
             for _ in range(50):
                 assert await presence.is_online("cam")
-            assert time.monotonic() - began_at_s < 4
+            assert time.monotonic() - began_at_s < 10, "fifty time-outs take longer"

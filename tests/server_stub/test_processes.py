@@ -71,7 +71,8 @@ async def test_an_instance_that_is_killed_is_missed(
         assert await cam.payload("watch_ended") == ended
         ended = {"session_id": of_device, "reason": "device_disconnected"}
         assert await here.payload("watch_ended") == ended
-        assert time.monotonic() - killed_at_s < HEARTBEAT_S
+        # By what its devices leave in Redis it would be known after two and a half.
+        assert time.monotonic() - killed_at_s < 2 * HEARTBEAT_S
 
         async with device(staying, "second") as again:
             await watch(here, again, "second")

@@ -408,7 +408,7 @@ async def test_an_answer_has_a_deadline(relays: Relays) -> None:
 async def test_a_session_has_a_longest_duration(relays: Relays) -> None:
     """An answered session outlives the answer's deadline, and ends with its time."""
     async with (
-        relays(answer_deadline_s=0.6, longest_session_s=1.2) as relay,
+        relays(answer_deadline_s=1.0, longest_session_s=1.5) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -421,7 +421,7 @@ async def test_a_session_has_a_longest_duration(relays: Relays) -> None:
                 "session_id": session_id,
                 "reason": "timeout",
             }
-        assert time.monotonic() - began_at_s > 1.1
+        assert time.monotonic() - began_at_s > 1.4
         assert (await recorded(relay, session_id)).reason == "timeout"
 
 

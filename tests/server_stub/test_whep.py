@@ -256,7 +256,7 @@ async def test_a_slow_body_is_not_waited_for(tmp_path: Path) -> None:
         yield b"v=0\r\n"
         await asyncio.Event().wait()
 
-    async with relay_at(tmp_path, hello_deadline_s=0.1) as relay, playing(relay) as player:
+    async with relay_at(tmp_path, hello_deadline_s=0.5) as relay, playing(relay) as player:
         assert await player.status("POST", "/whep/cam", drip(), **{"Content-Type": SDP}) == 408
 
 

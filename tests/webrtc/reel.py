@@ -59,16 +59,19 @@ async def recorded(
 
 
 class Reel:
-    """Shows `frames` at 30 per second while somebody runs it and it is not held.
+    """Shows `frames`, by default at 30 per second, while somebody runs it and it is not held.
 
     `was_late`: this machine was too busy for that at some time, so that viewers saw a gap.
     """
 
-    def __init__(self, frames: Sequence[EncodedFrame]) -> None:
+    def __init__(
+        self, frames: Sequence[EncodedFrame], frames_per_second: int = FRAMES_PER_SECOND
+    ) -> None:
         self.hub = VideoHub(self._rewind)
         self.is_held = False
         self.was_late = False
         self._frames = frames
+        self._frames_per_second = frames_per_second
         self._at = 0
 
     def watched(self) -> AbstractContextManager[None]:
@@ -86,7 +89,7 @@ class Reel:
                 frame = self._frames[self._at % len(self._frames)]
                 self._at += 1
                 self.hub.publish(replace(frame, pts_us=time.monotonic_ns() // 1_000))
-            due_in_s = started_at_s + number / FRAMES_PER_SECOND - loop.time()
+            due_in_s = started_at_s + number / self._frames_per_second - loop.time()
             self.was_late |= due_in_s < -_LATE_S
             await asyncio.sleep(due_in_s)
 
@@ -95,8 +98,10 @@ class Reel:
 
 
 @asynccontextmanager
-async def showing(frames: Sequence[EncodedFrame]) -> AsyncIterator[Reel]:
+async def showing(
+    frames: Sequence[EncodedFrame], *, frames_per_second: int = FRAMES_PER_SECOND
+) -> AsyncIterator[Reel]:
     """Hold a reel that runs."""
-    reel = Reel(frames)
+    reel = Reel(frames, frames_per_second)
     async with running(reel.run()):
         yield reel

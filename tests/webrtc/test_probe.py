@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import trustme
 from aioice import stun, turn
 
@@ -39,11 +40,13 @@ async def probed(server: IceServer, *, deadline_s: float = DEADLINE_S) -> Probe:
     return probe
 
 
-@pytest.fixture
-async def port(program: Callable[[str, str], str], tmp_path: Path) -> AsyncIterator[int]:
-    """Hold a coturn and give its port."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def port(
+    program: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[int]:
+    """Hold a coturn for all tests and give its port."""
     turnserver = program("turnserver", "coturn")
-    async with coturn(turnserver, LOOPBACK, SECRET, tmp_path) as url:
+    async with coturn(turnserver, LOOPBACK, SECRET, tmp_path_factory.mktemp("coturn")) as url:
         port = int(url.rpartition(":")[2].partition("?")[0])
         await eventually(lambda: answers_over_udp(port))
         yield port

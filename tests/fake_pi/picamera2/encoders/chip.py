@@ -27,7 +27,7 @@ class Chip(v4l2.Device):
         self._opened_bps = 0
         self._bitrate_bps = 10_000_000
         self._period = 60
-        self._is_forced = False
+        self._keyframes_due = 0
         self._count = 0
 
     def stream_on(self) -> None:
@@ -41,7 +41,8 @@ class Chip(v4l2.Device):
             elif identifier == v4l2.V4L2_CID_MPEG_VIDEO_H264_I_PERIOD:
                 self._period = value
             elif identifier == v4l2.V4L2_CID_MPEG_VIDEO_FORCE_KEY_FRAME:
-                self._is_forced = True
+                # Counted: several may come while pictures wait here.
+                self._keyframes_due += 1
         if log := os.environ.get("RIG_VIDEO11_LOG"):
             with Path(log).open("a") as lines:
                 lines.write(f"ctrl {identifier:#x} = {value}\n")
@@ -49,7 +50,8 @@ class Chip(v4l2.Device):
     def encode(self, frame: av.VideoFrame) -> tuple[bytes, bool]:
         """Encode a picture; give an access unit, and whether it is a keyframe."""
         with self._lock:
-            is_forced, self._is_forced = self._is_forced, False
+            is_forced = self._keyframes_due > 0
+            self._keyframes_due -= is_forced
             bitrate_bps = self._bitrate_bps
         if self._codec is None or bitrate_bps > self._opened_bps:
             # libx264 never exceeds the rate that it was opened with.
