@@ -55,7 +55,7 @@ class Conversation:
         websocket.headers.clear()  # they are sent, and would take a kilobyte as long as this lasts
         connection = Connection(websocket, self._request.transport, self._limits, self._meter)
         self._connection = connection
-        frames.watch(connection.stop_flood)
+        frames.watch(connection)
         self._meter.connections.inc()
         self._present.add(connection)
         return connection

@@ -5,12 +5,19 @@ message that nobody has taken yet, and waits without end for a last fragment. Si
 for each of these, so that a few clients at the speed of a wire would hold up everybody.
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 _MESSAGES_PER_FRAME = 0.25
 """For who splits messages, and for pings and pongs."""
 _EXTENDED = {126: 2, 127: 8}
 """How many bytes more the length has."""
+
+
+class Sender(Protocol):
+    """Whoever sends the frames."""
+
+    def stop_flood(self) -> None:
+        """Turn away who sends too much."""
 
 
 class FrameAllowance:
@@ -27,8 +34,8 @@ class FrameAllowance:
         "_is_spent",
         "_left",
         "_messages",
-        "_on_spent",
         "_per_second",
+        "_sender",
     )
 
     def __init__(self, *, messages_per_second: float, messages_at_once: int, now_s: float) -> None:
@@ -39,13 +46,13 @@ class FrameAllowance:
         self._header = b""
         self._left = 0
         self._is_spent = False
-        self._on_spent: Callable[[], None] | None = None
+        self._sender: Sender | None = None
 
-    def watch(self, on_spent: Callable[[], None]) -> None:
-        """Have this called once there are too many, at once if there were."""
-        self._on_spent = on_spent
+    def watch(self, sender: Sender) -> None:
+        """Have its flood stopped once there are too many, at once if there were."""
+        self._sender = sender
         if self._is_spent:
-            on_spent()
+            sender.stop_flood()
 
     def pass_on(self, data: bytes, now_s: float) -> bytes:
         """Give as much of `data`, which came next, as may be parsed; nothing any more after that."""
@@ -69,8 +76,8 @@ class FrameAllowance:
 
     def _spend(self) -> None:
         self._is_spent = True
-        if self._on_spent is not None:
-            self._on_spent()
+        if self._sender is not None:
+            self._sender.stop_flood()
 
 
 def _frame_size(text: bytes, at: int) -> int:

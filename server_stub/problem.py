@@ -1,7 +1,7 @@
 """An HTTP error as RFC 9457 has it: for a person to read, and for a program to tell."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -36,8 +36,17 @@ class Problem(web.HTTPException):
 
 
 @web.middleware
-async def tell_of_database(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer what cannot be answered without the database with 503: that is no fault in the code."""
+def tell_of_database(request: web.Request, handler: Handler) -> Awaitable[web.StreamResponse]:
+    """Answer what cannot be answered without the database with 503: that is no fault in the code.
+
+    What becomes a WebSocket tells it in messages, and would keep a coroutine for as long as it lasts.
+    """
+    if request.path.startswith("/ws/"):
+        return handler(request)
+    return _telling(request, handler)
+
+
+async def _telling(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except SQLAlchemyError as error:

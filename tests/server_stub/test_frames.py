@@ -37,9 +37,19 @@ def frame(payload: bytes = b"", *, first: int = TEXT, has_mask: bool = True) -> 
     return bytes((first,)) + length + (bytes(4) if has_mask else b"") + payload
 
 
-def allowance(messages_at_once: int, called: list[bool]) -> FrameAllowance:
+class Flooder:
+    """Counts how often it was turned away."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+
+    def stop_flood(self) -> None:
+        self.stopped += 1
+
+
+def allowance(messages_at_once: int, sender: Flooder) -> FrameAllowance:
     frames = FrameAllowance(messages_per_second=1, messages_at_once=messages_at_once, now_s=0)
-    frames.watch(lambda: called.append(True))
+    frames.watch(sender)
     return frames
 
 
@@ -59,35 +69,35 @@ def test_what_is_too_much_is_cut_between_two_frames(
     stream, allowed = b"".join(whole), b"".join(whole[:8])
     ends = sorted({*(cut for cut in cuts if cut < len(stream)), len(stream)})
     pieces = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    called: list[bool] = []
-    frames = allowance(2, called)
+    sender = Flooder()
+    frames = allowance(2, sender)
 
     passed = b"".join(frames.pass_on(piece, 0) for piece in pieces)
 
     # Of a header that came in two pieces the first is on its way before it can be counted.
     assert passed.startswith(allowed)
     assert len(passed) - len(allowed) < 14
-    assert called == [True]
+    assert sender.stopped == 1
 
 
 def test_frames_come_back_with_time() -> None:
     """Who stays within the rate sends for ever."""
-    called: list[bool] = []
-    frames = allowance(1, called)
+    sender = Flooder()
+    frames = allowance(1, sender)
     for second in range(100):
         assert frames.pass_on(frame() * 4, second) == frame() * 4
-    assert not called
+    assert not sender.stopped
     assert frames.pass_on(frame() * 5, 100) == frame() * 4
-    assert called
+    assert sender.stopped
 
 
 def test_too_many_before_anybody_watches_are_told_all_the_same() -> None:
     """The first frames may come while the answer to the handshake is still on its way out."""
     frames = FrameAllowance(messages_per_second=1, messages_at_once=1, now_s=0)
     frames.pass_on(frame() * 5, 0)
-    called: list[bool] = []
-    frames.watch(lambda: called.append(True))
-    assert called
+    sender = Flooder()
+    frames.watch(sender)
+    assert sender.stopped
 
 
 @asynccontextmanager
