@@ -228,7 +228,9 @@ def _addressing(end: Namespace, link: str, *, is_first: bool) -> str:
         "link set lo up",
         # Cut into packets before they travel, as a real network card does, so that each is lost
         # by itself.
-        f"link set {link} up gso_max_segs 1",
+        # Without a link-local address: that would come a second later, and to a browser it would be
+        # a change of network, at which it drops what it is loading.
+        f"link set {link} up gso_max_segs 1 addrgenmode none",
     ]
     # WebRTC finds its own address by the default route.
     if end.ipv4 is not None:

@@ -220,11 +220,12 @@ def _split(text: str) -> tuple[tuple[str, ...], tuple[Section, ...]]:
 
 
 def _refusal(section: Section) -> tuple[str, ...]:
+    """Refuse a section with what its formats are, which pion looks for even here."""
     kind, _port, *rest = section.lines[0].split(" ")
     return (
         " ".join((kind, "0", *rest)),
         "c=IN IP4 0.0.0.0",
-        *section.starting_with("a=mid:"),
+        *section.starting_with(("a=mid:", "a=rtpmap:")),
         "a=inactive",
     )
 

@@ -314,5 +314,7 @@ addEventListener('pagehide', () => {
 });
 addEventListener('pageshow', (event) => event.persisted && begin());
 
+// Loaded whole: start.js counts anew.
+history.replaceState(null, '');
 page.renderKeys(keyboard.isOn);
 begin();

@@ -14,6 +14,7 @@ TRANSPORT = (
 )
 AUDIO = (
     f"m=audio 9 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 0.0.0.0\r\n{TRANSPORT}a=mid:0\r\na=sendrecv\r\n"
+    "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 useinbandfec=1\r\n"
 )
 H264 = "a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1;profile-level-id=42e01f\r\n"
 VIDEO = (
@@ -39,11 +40,14 @@ def test_only_the_video_section_reaches_the_peer_connection() -> None:
 
 
 def test_the_answer_refuses_every_other_section_in_order() -> None:
-    """Sections keep their place; refused ones have port zero and keep their mid."""
+    """Sections keep their place; refused ones have port zero and keep their mid and formats."""
     offer = read_offer(SESSION + BUNDLE + AUDIO + VIDEO + DATA)
 
     lines = offer.widened(SESSION + "a=group:BUNDLE 1\r\n" + VIDEO).splitlines()
 
+    video = lines.index("m=video 9 UDP/TLS/RTP/SAVPF 96 102")
+    # A player built on pion, such as go2rtc, throws the answer away without it.
+    assert "a=rtpmap:111 opus/48000/2" in lines[:video]
     assert [line for line in lines if line.startswith(("m=", "a=mid:"))] == [
         "m=audio 0 UDP/TLS/RTP/SAVPF 111",
         "a=mid:0",
