@@ -40,11 +40,13 @@ demo: venv
 test: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-viewers test-others
 
+FIRST_HALF := tests/webrtc tests/end_to_end tests/signaling tests/check tests/snapshot
+
 test-viewers:
-	$(BIN)/python -m pytest tests/webrtc tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest $(FIRST_HALF) $(ARGS)
 
 test-others:
-	$(BIN)/python -m pytest --ignore=tests/rig --ignore=tests/webrtc --ignore=tests/end_to_end $(ARGS)
+	$(BIN)/python -m pytest $(addprefix --ignore=,tests/rig $(FIRST_HALF)) $(ARGS)
 
 test-rig: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-rig-machine test-rig-camera

@@ -9,8 +9,11 @@ from typing import Protocol
 
 _MESSAGES_PER_FRAME = 0.25
 """For who splits messages, and for pings and pongs."""
-_EXTENDED = {126: 2, 127: 8}
+_SHORTEST_EXTENDED = 126
+_EXTENDED = {_SHORTEST_EXTENDED: 2, 127: 8}
 """How many bytes more the length has."""
+_SHORT_HEADER = 6
+"""With a mask, as all that a client sends has to have one."""
 
 
 class Sender(Protocol):
@@ -58,9 +61,12 @@ class FrameAllowance:
         """Give as much of `data`, which came next, as may be parsed; nothing any more after that."""
         if self._is_spent:
             return b""
-        gained = (now_s - self._filled_at_s) * self._per_second
-        self._messages = min(self._messages + gained, self._at_once)
+        messages = self._messages + (now_s - self._filled_at_s) * self._per_second
+        self._messages = min(self._at_once, messages)
         self._filled_at_s = now_s
+        if self._is_short_frame(data) and self._messages >= _MESSAGES_PER_FRAME:
+            self._messages -= _MESSAGES_PER_FRAME
+            return data
         text = self._header + data if self._header else data
         begun, at = len(self._header), self._left
         while at < len(text) and (size := _frame_size(text, at)):
@@ -73,6 +79,16 @@ class FrameAllowance:
         self._header = text[at:]
         self._left = max(0, at - len(text))
         return data
+
+    def _is_short_frame(self, data: bytes) -> bool:
+        """Tell, quickly, whether this is one whole frame, as a message of a device's mostly comes."""
+        size = len(data) - _SHORT_HEADER
+        return (
+            0 <= size < _SHORTEST_EXTENDED
+            and data[1] == 0x80 | size
+            and not self._left
+            and not self._header
+        )
 
     def _spend(self) -> None:
         self._is_spent = True
