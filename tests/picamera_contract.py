@@ -207,7 +207,7 @@ class PiCameraContract:
         assert (seen["pictures"], seen["wrong_times"]) == (seen["frames"], 0)
         for low in seen["low"]:
             assert low["size"] == [640, 360]
-            assert low["strangers"] <= 2  # which the main rung's encoder had not finished yet
+            assert low["strangers"] == 0
             assert low["keyframes"][0] == 0
             assert len(low["keyframes"]) == 2
             assert low["pictures"] == low["frames"]
