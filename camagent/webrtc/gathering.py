@@ -251,16 +251,15 @@ async def _call_off(asked: set[_Asked]) -> None:
 def _abandon(relays: Sequence[StunProtocol]) -> None:
     """Let go of relays that are closing, without a word from their servers."""
     for relay in relays:
-        transport: Any = relay.transport
-        if transport._TurnTransport__close_task.done():  # noqa: SLF001 - contract test
-            continue
         log.info("ice.relay_abandoned", after_s=_GIVE_BACK_DEADLINE_S)
+        transport: Any = relay.transport
         for task in (
-            transport._TurnTransport__close_task,  # noqa: SLF001
+            transport._TurnTransport__close_task,  # noqa: SLF001 - contract test
             *transport._TurnTransport__send_tasks,  # noqa: SLF001
         ):
             task.cancel()
-        # Closed gently, TCP would wait until the server has taken what was sent.
+        # Closed gently, TCP would wait until the server has taken what was sent, and TLS, whose
+        # server may have taken its relay back and gone then, until it has said goodbye.
         transport._TurnTransport__inner_protocol.transport.abort()  # noqa: SLF001
 
 

@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from redis.asyncio import Redis
+
+from tests.support import frozen
 
 _DEADLINE_S = 30.0
 
@@ -50,15 +51,10 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Let it accept and answer nothing, as a machine does that swaps itself to death."""
+    def frozen(self) -> AbstractContextManager[None]:
+        """Let it accept and answer nothing."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(self._process.pid, signal.SIGCONT)
+        return frozen(self._process.pid)
 
     async def keys(self) -> set[str]:
         async with Redis.from_url(self.url) as redis:

@@ -1,11 +1,11 @@
 """A device and a viewer behind routers of every kind, with a real TURN server in between."""
 
 import asyncio
+import logging
 import re
-import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.conftest import missing
 from tests.coturn import Coturn, running_coturn
 from tests.nat import Nat, Passing, World
 from tests.network import NoNetwork, run
-from tests.support import until
+from tests.support import frozen, until
 from tests.webrtc.far_viewer import FarViewer, far_viewer
 from tests.webrtc.reel import options_of, recorded, showing
 from tests.webrtc.viewers import Outbox, outcome, straight_from
@@ -176,6 +176,27 @@ def own_threads() -> set[str]:
     """List the threads by name, but for those that asyncio keeps for the next one who needs one."""
     names = {thread.name for thread in threading.enumerate()}
     return {name for name in names if not name.startswith(("asyncio", "waitpid-"))}
+
+
+@contextmanager
+def frozen_once_relay_is_gone(pid: int) -> Iterator[None]:
+    """Freeze a TURN server at the moment at which it has taken a relay back, before any goodbye."""
+    logger = logging.getLogger("aioice.turn")
+    is_gone = threading.Event()
+    with ExitStack() as stack:
+
+        def freeze(record: logging.LogRecord) -> bool:
+            if record.msg.startswith("TURN allocation deleted"):
+                stack.enter_context(frozen(pid))
+                is_gone.set()
+            return False
+
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.INFO)
+        logger.addFilter(freeze)
+        stack.callback(logger.removeFilter, freeze)
+        yield
+        assert is_gone.is_set()
 
 
 async def pair_type(one: Watched) -> str | None:
@@ -342,6 +363,7 @@ async def test_a_changed_address_ends_the_session(
 
 
 @pytest.mark.usefixtures("trusting")
+@pytest.mark.parametrize("falls_silent", [frozen, frozen_once_relay_is_gone])
 @pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
 async def test_closing_leaves_nothing_behind(
     world: World,
@@ -351,6 +373,7 @@ async def test_closing_leaves_nothing_behind(
     *,
     tmp_path: Path,
     transport: str,
+    falls_silent: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     """A TURN server that neither hears nor says anything any more holds up neither the place nor the end."""
     certificate = authority.issue_cert(nat.SERVER)
@@ -368,14 +391,11 @@ async def test_closing_leaves_nothing_behind(
             world, frames, ours=[silent.turn(transport)], theirs=[silent.stun], policy="relay"
         ) as one:
             await pair_type(one)
-            silent.process.send_signal(signal.SIGSTOP)
-            try:
+            with falls_silent(silent.process.pid):
                 one.session.end("user_ended")
                 assert one.session.is_over
                 done, _ = await asyncio.wait({one.running}, timeout=LONGEST_CLOSE_S)
                 assert done
-            finally:
-                silent.process.send_signal(signal.SIGCONT)
         await until(lambda: asyncio.all_tasks() == tasks)
         await until(lambda: open_sockets() == before)
         await until(lambda: own_threads() == threads)
