@@ -83,7 +83,9 @@ async def page_for(browser: Browser) -> AsyncIterator[OpenPage]:
             return page
 
         yield open_page
-    assert complaints == []
+        # Later a page that is closed while it connects complains, and rightly.
+        complained = tuple(complaints)
+    assert complained == ()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
