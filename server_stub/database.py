@@ -15,6 +15,8 @@ from server_stub.schema import bring_up_to_date
 T = TypeVar("T")
 
 _MOST_IN_BATCH = 256
+# Longer than writers of SQLite wait for each other, shorter than a client may take for its hello.
+_ANSWER_DEADLINE_S = 6.0
 
 
 @asynccontextmanager
@@ -64,6 +66,18 @@ def one_kind_of_error() -> Iterator[None]:
         raise OperationalError(None, None, error) from error
 
 
+@asynccontextmanager
+async def _answered_soon() -> AsyncIterator[None]:
+    """Give up a database that does not answer, as one does whose machine is gone from the network.
+
+    The kernel would go on asking for a quarter of an hour, and longer than the database is away.
+    """
+    with one_kind_of_error():
+        # TimeoutError is an OSError.
+        async with asyncio.timeout(_ANSWER_DEADLINE_S):
+            yield
+
+
 def _outlive_aiosqlite() -> None:
     """Wait for the thread of a connection that failed: it complains if the loop is gone first."""
     for thread in threading.enumerate():
@@ -107,13 +121,11 @@ class Database:
         self._engine = engine
 
     async def _read(self, query: Any) -> list[Any]:
-        with one_kind_of_error():
-            async with self._engine.connect() as connection:
-                return list((await connection.execute(query)).all())
+        async with _answered_soon(), self._engine.connect() as connection:
+            return list((await connection.execute(query)).all())
 
     async def _write(self, *queries: Any) -> int:
         """Do it all or nothing; give how many rows the first query concerned."""
-        with one_kind_of_error():
-            async with self._engine.begin() as connection:
-                counts = [(await connection.execute(query)).rowcount for query in queries]
+        async with _answered_soon(), self._engine.begin() as connection:
+            counts = [(await connection.execute(query)).rowcount for query in queries]
         return int(counts[0])

@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -119,6 +120,20 @@ class PostgresServer:
         single = ["psql", "--quiet", "--host", self._folder, "--username", "relay", "postgres"]
         subprocess.run([*single, "--command", statement], check=True)
         return f"postgresql://relay@/{name}?host={self._folder}"
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it answer nothing, on old connections and on new ones."""
+        assert self._process is not None
+        # The first to stop, so that no more come.
+        with ExitStack() as stack:
+            stack.enter_context(frozen(self._process.pid))
+            pid = self._process.pid
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in map(int, children):
+                os.kill(child, signal.SIGSTOP)
+                stack.callback(os.kill, child, signal.SIGCONT)
+            yield
 
     def stop(self) -> None:
         """Stop at once, connections included."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession
+from pydantic import SecretStr
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 from websockets.exceptions import ConnectionClosed
@@ -35,6 +36,7 @@ from tests.server_stub.peers import (
     viewer,
     watch,
 )
+from tests.server_stub.servers import PostgresServer
 from tests.support import running as task_running
 from tests.support import until
 
@@ -322,6 +324,33 @@ async def test_a_database_that_is_away_ends_nobody(
                 await relay._records.join()
             await recorded(relay, await _watch_and_end(user, cam))
     assert not [line for line in logs if line["log_level"] == "error"]
+
+
+async def test_a_database_that_falls_silent_ends_nobody(
+    lasting_postgres: PostgresServer,
+    postgres_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither refused nor answered, as when its machine is gone: all hear of it, and then all is well."""
+    monkeypatch.setattr("server_stub.database._ANSWER_DEADLINE_S", 0.5)
+    url = SecretStr(postgres_url)
+    async with (
+        relay_at(tmp_path, database_url=url) as relay,
+        device(relay) as cam,
+        viewer(relay) as user,
+    ):
+        session_id = await watch(user, cam)
+        with lasting_postgres.frozen():
+            async with client(relay, "device") as peer:
+                await peer.send("hello", {"device_id": "cam"})
+                assert await peer.ended() == (1011, "devices cannot be looked up now")
+            await user.send("watch_request", {"device_id": "cam"}, request_id="again")
+            assert await user.error(request_id="again") == "Device cannot be looked up now"
+            await _expect_unavailable(relay)
+            await user.send("end_watch", {"session_id": session_id})
+            await cam.payload("watch_ended")
+        await recorded(relay, await _watch_and_end(user, cam))
 
 
 async def _expect_unavailable(relay: Relay) -> None:
