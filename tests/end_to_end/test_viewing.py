@@ -78,6 +78,9 @@ async def test_the_last_picture_stays_on_the_card(
     await page.get_by_role("button", name="Sign out").click()
     await page.get_by_label("Access token").fill(good_token())
     await page.keyboard.press("Enter")
+    # The only device is watched at once.
+    await device.receive("watch_request")
+    await page.keyboard.press("Escape")
     await expect(button_of(page, DEVICE_ID)).to_be_visible()
     await expect(button_of(page, DEVICE_ID).locator("img")).to_be_hidden()
 

@@ -106,7 +106,7 @@ async def test_much_loss_does_not_end_it(far_network: Network, far_browser: Brow
 
     assert lost > 10
     assert stats["retransmittedPacketsReceived"] > lost / 2
-    assert one.tally.packets_resent > stats["retransmittedPacketsReceived"]
+    assert one.tally.packets_resent >= stats["retransmittedPacketsReceived"]
 
 
 async def test_a_gap_is_followed_by_a_keyframe(
