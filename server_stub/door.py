@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from server_stub.addresses import client_address
-from server_stub.guard import Guard
+from server_stub.guard import Guard, begin_request
 from server_stub.limits import RateLimit, Tally
 from server_stub.metrics import Meters
 
@@ -71,6 +71,7 @@ class Door:
     async def admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request pass, or answer it with 429 (RFC 6585, 4) and when to come again."""
         self._forget(request.protocol)
+        begin_request(request)
         key = None
         # In one function: of each that waits for a connection to end thousands are in memory.
         try:

@@ -14,7 +14,7 @@ _END_OF_HEADERS = b"\r\n\r\n"
 class Guard(asyncio.Protocol):
     """Hands on to `inner` what a client sends. `on_lost` is told when the socket is gone."""
 
-    __slots__ = ("_ends_with_headers", "_frames", "_inner", "_latest", "_on_lost")
+    __slots__ = ("_ends_with_headers", "_frames", "_inner", "_is_early", "_latest", "_on_lost")
 
     def __init__(
         self, inner: web.RequestHandler, on_lost: Callable[[web.RequestHandler], None]
@@ -24,17 +24,23 @@ class Guard(asyncio.Protocol):
         self._frames: FrameAllowance | None = None
         self._latest = b""
         self._ends_with_headers = False
+        self._is_early = True
+        """Something came after the headers of the request that is being handled."""
+
+    def begin_request(self) -> None:
+        """Hear that a request's headers are there, and that it is handled from now on."""
+        self._is_early = not self._ends_with_headers
 
     def expect_frames(self, frames: FrameAllowance) -> bool:
         """Count what comes from now on as frames; false if some have come before their time.
 
-        For after a request's headers, and before they are answered by the switch of protocols: a
-        client has to wait for that (RFC 6455, 4.1).
+        For before the request is answered by the switch of protocols: a client has to wait for that
+        (RFC 6455, 4.1).
         """
-        if self._ends_with_headers:
+        if not self._is_early:
             self._frames = frames
             self._latest = b""
-        return self._ends_with_headers
+        return not self._is_early
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -46,6 +52,7 @@ class Guard(asyncio.Protocol):
             text = self._latest + data
             self._ends_with_headers = text.find(_END_OF_HEADERS) == len(text) - 4
             self._latest = text[-3:]
+            self._is_early = True
         else:
             data = self._frames.pass_on(data, time.monotonic())
             if not data:
@@ -72,6 +79,12 @@ class Guard(asyncio.Protocol):
         self._inner.connection_lost(error)
 
 
+def begin_request(request: web.Request) -> None:
+    """Have it noticed what a client sends before its request is answered."""
+    if (guard := _guard_of(request)) is not None:
+        guard.begin_request()
+
+
 def count_frames(
     request: web.Request,
     websocket: web.WebSocketResponse,
@@ -88,10 +101,16 @@ def count_frames(
         messages_at_once=messages_at_once,
         now_s=time.monotonic(),
     )
-    transport = request.transport
-    if transport is not None and websocket.can_prepare(request):
-        guard = transport.get_protocol()
-        assert isinstance(guard, Guard), "the door puts one before every connection"
-        if not guard.expect_frames(frames):
-            raise web.HTTPBadRequest(text="frames come after the answer to the handshake\n")
+    guard = _guard_of(request)
+    if guard is not None and websocket.can_prepare(request) and not guard.expect_frames(frames):
+        raise web.HTTPBadRequest(text="frames come after the answer to the handshake\n")
     return frames
+
+
+def _guard_of(request: web.Request) -> Guard | None:
+    """Find who guards the connection of a request, unless it is gone."""
+    if request.transport is None:
+        return None
+    guard = request.transport.get_protocol()
+    assert isinstance(guard, Guard), "the door puts one before every connection"
+    return guard

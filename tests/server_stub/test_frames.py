@@ -147,6 +147,32 @@ async def test_frames_before_their_time_are_refused(relay: Relay) -> None:
         assert b" 101 " in await reader.readline()
 
 
+async def test_early_frames_cannot_look_like_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others that come while Redis is asked whether this client may, and end as headers do."""
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def refusal(_key: str) -> None:
+        asked.set()
+        await answered.wait()
+
+    async with (
+        relay_at(tmp_path, unlimited_addresses=()) as relay,
+        connection(relay) as (reader, writer),
+    ):
+        monkeypatch.setattr(relay.door, "_refusal", refusal)
+        writer.write(HANDSHAKE)
+        await asked.wait()
+        writer.write(frame(first=PING) * 100 + frame(b"\r\n\r\n"))
+        await writer.drain()
+        async with connection(relay) as (later_reader, later_writer):
+            later_writer.write(b"GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n")
+            assert b" 200 " in await later_reader.readline()
+        answered.set()
+        assert b" 400 " in await reader.readline()
+
+
 async def test_idle_sockets_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever keeps sockets for requests that never come loses the oldest of them, not us ours."""
     monkeypatch.setattr(door, "_MOST_IDLE", 5)
