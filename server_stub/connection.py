@@ -138,6 +138,8 @@ class Connection:
         try:
             async with asyncio.timeout(self._limits.hello_deadline_s):
                 text = self._read(await self.websocket.receive())
+        except ConnectionError:
+            return None  # as in `next`
         except TimeoutError:
             self._break_off("no hello in time")
             return None
@@ -158,7 +160,13 @@ class Connection:
             self._meter.meters.forward_s.observe(took_s)
             self._forwarding_since_s = None
         received = self._meter.received
-        while (text := self._read(await self.websocket.receive())) is not None:
+        while True:
+            try:
+                text = self._read(await self.websocket.receive())
+            except ConnectionError:
+                return None  # aiohttp answered a ping, of a client that has hung up since
+            if text is None:
+                return None
             if len(text) > _LARGE or self._received % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # what is in the buffer is taken without a wait
             if self._outbox.is_closing:
@@ -176,7 +184,6 @@ class Connection:
             if message.type in _FORWARDED:
                 self._forwarding_since_s = time.perf_counter()
             return message
-        return None
 
     def look_after(self) -> None:
         """Ping now and then, and close once nothing was heard for too long.

@@ -279,6 +279,33 @@ async def test_a_fault_ends_its_sessions_as_an_error(
         await cam.nothing_came()
 
 
+async def test_a_ping_of_one_who_hung_up_is_no_fault(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits here while the handler does something else; to answer it is too late then."""
+    asked, released = asyncio.Event(), asyncio.Event()
+
+    async def slow(_user_id: str, _device_id: str) -> bool:
+        asked.set()
+        await released.wait()
+        return False
+
+    with capture_logs() as logs:
+        async with device(relay) as cam, viewer(relay) as user:
+            session_id = await watch(user, cam)
+            monkeypatch.setattr(relay.store, "is_granted", slow)
+            await user.send("watch_request", {"device_id": "cam"})
+            await asked.wait()
+            await user.websocket.ping()
+            user.websocket.transport.close()
+            (connection,) = relay.present - {relay.devices["cam"]}
+            await until(connection._outbox._transport.is_closing)
+            released.set()
+            ended = await cam.payload("watch_ended")
+            assert ended == {"session_id": session_id, "reason": "viewer_disconnected"}
+    assert not [line for line in logs if line["log_level"] == "error"]
+
+
 async def test_a_fault_after_the_cut_leaves_no_task(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
