@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from camagent.signaling.messages import DeviceWatchRequest, WatchEnded, encode
 from server_stub.answering import Answering
@@ -22,7 +21,7 @@ from server_stub.routing import Routing, new_request
 from server_stub.sessions import End, Sessions, WatchSession
 from server_stub.shared import SharedSessions, remote_end
 from server_stub.store import Store
-from server_stub.tasks import beside
+from server_stub.tasks import beside, repeatedly
 from server_stub.whep_session import Visit, VisitRefused
 
 log = structlog.get_logger(__name__)
@@ -144,12 +143,7 @@ class Instances:
 
     async def tidy(self, every_s: float) -> None:
         """Close in the database what instances that are gone left open there, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await self._tidy()
-            except SQLAlchemyError as error:
-                log.warning("relay.database_away", problem=type(error).__name__)
+        await repeatedly(every_s, self._tidy)
 
     @asynccontextmanager
     async def joined(self, *, tidy_every_s: float) -> AsyncIterator[None]:

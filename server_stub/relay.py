@@ -24,7 +24,7 @@ from server_stub.rights import Rights
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
 from server_stub.store import Store, open_store
-from server_stub.tasks import beside
+from server_stub.tasks import beside, repeatedly
 from server_stub.turn import IceServers
 
 if TYPE_CHECKING:
@@ -195,13 +195,13 @@ class Relay:
 
     async def look_after_connections(self) -> None:
         """Look after all connections time and again, until cancelled: one timer for thousands."""
-        interval_s = min(_LOOK_INTERVAL_S, self.limits.idle_timeout_s / 5)
-        while True:
-            await asyncio.sleep(interval_s)
-            for number, connection in enumerate(tuple(self.present), start=1):
-                connection.look_after()
-                if number % _LOOKS_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+        await repeatedly(min(_LOOK_INTERVAL_S, self.limits.idle_timeout_s / 5), self._look_after)
+
+    async def _look_after(self) -> None:
+        for number, connection in enumerate(tuple(self.present), start=1):
+            connection.look_after()
+            if number % _LOOKS_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def write_last_records(self) -> None:
         """Let `write_records` come to the end, unless the database takes too long."""

@@ -4,19 +4,18 @@ Commands write to the database, and every relay looks there again and again for 
 own connections and sessions, a few hundred at a time, so that nobody's messages wait for it.
 """
 
-import asyncio
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from server_stub.auth import hash_device_token, is_one_of
 from server_stub.connection import POLICY_VIOLATION, Connection
 from server_stub.records import Device, Grant
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.store import Store
+from server_stub.tasks import repeatedly
 
 log = structlog.get_logger(__name__)
 
@@ -49,13 +48,12 @@ class Rights:
 
     async def keep_checking(self, every_s: float = RECHECK_INTERVAL_S) -> None:
         """Take back what was taken back, until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            try:
-                await self.check_devices()
-                await self.check_sessions()
-            except SQLAlchemyError as error:
-                log.warning("relay.database_away", problem=type(error).__name__)
+        await repeatedly(every_s, self.check)
+
+    async def check(self) -> None:
+        """Take back what was taken back since the last time."""
+        await self.check_devices()
+        await self.check_sessions()
 
     async def check_devices(self) -> None:
         """Close the connections of devices that are removed, or whose token is good no longer."""

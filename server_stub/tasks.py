@@ -1,11 +1,28 @@
 """Work that goes on beside a block."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NoReturn
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 0.5
+
+
+async def repeatedly(every_s: float, do: Callable[[], Awaitable[object]]) -> NoReturn:
+    """Do something time and again until cancelled; what fails is tried again the next time."""
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            await do()
+        except SQLAlchemyError as error:
+            log.warning("relay.database_away", problem=type(error).__name__)
+        except Exception:
+            log.exception("relay.task_failed")
 
 
 @asynccontextmanager
