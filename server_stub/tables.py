@@ -8,6 +8,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     MetaData,
     String,
     Table,
@@ -70,5 +71,13 @@ watch_sessions = Table(
     Column("ended_at", UtcDateTime),
     Column("reason", String(32)),
     Column("end_asked_at", UtcDateTime),
-    Column("instance_id", String(32), index=True),
+    Column("instance_id", String(32)),
+)
+# Few sessions are open of all that ever were, and each instance asks for these time and again.
+_is_open = watch_sessions.c.ended_at.is_(None)
+Index(
+    "ix_watch_sessions_open",
+    watch_sessions.c.instance_id,
+    sqlite_where=_is_open,
+    postgresql_where=_is_open,
 )

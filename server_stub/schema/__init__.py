@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-NEWEST = "0002"
+NEWEST = "0003"
 
 _LOCK = int.from_bytes(b"camagent", "big")
 

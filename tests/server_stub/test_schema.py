@@ -77,6 +77,20 @@ async def test_the_steps_lead_to_the_tables(database_url: str) -> None:
         assert await _inspect(database_url, _differences) == []
 
 
+async def test_open_sessions_are_found_among_many_that_ended(tmp_path: Path) -> None:
+    """Each instance asks for its open ones time and again, and nobody clears the old ones away."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'relay.db'}"
+    async with open_store(url) as store:
+        await store.start_session("s1", "cam", "user", instance_id="a1")
+    for query in (
+        "SELECT DISTINCT instance_id FROM watch_sessions WHERE ended_at IS NULL",
+        "UPDATE watch_sessions SET reason = 'error' WHERE ended_at IS NULL",
+    ):
+        plan = text(f"EXPLAIN QUERY PLAN {query}")
+        (row,) = await _inspect(url, lambda connection, plan=plan: connection.execute(plan).all())
+        assert "ix_watch_sessions_open" in row.detail
+
+
 async def test_a_database_without_a_version_is_adopted(database_url: str) -> None:
     """Devices keep their tokens, or their lack of one, and grants and sessions stay."""
     is_sqlite = database_url.startswith("sqlite")
