@@ -93,7 +93,6 @@ function signOut() {
   leave();
   keepToken(null);
   keepDevices([]);
-  stills.forget();
   problem = null;
   render();
 }
@@ -102,13 +101,13 @@ function signOut() {
 function refused() {
   leave();
   keepToken(null);
-  stills.forget();
   problem = TOKEN_REFUSED;
   render();
 }
 
 function leave() {
   wall.end();
+  stills.forget();
   link.stop();
   devices.stop();
   picked.clear();
