@@ -24,7 +24,10 @@ export class Page {
     this.#cards = new Cards(element('device-list'), actions);
     element('sign-in-form').addEventListener('submit', (event) => {
       event.preventDefault();
-      actions.signIn(element('token').value.trim());
+      const token = element('token').value.trim();
+      // Otherwise it would wait there for whoever comes after this viewer has signed out.
+      event.target.reset();
+      actions.signIn(token);
     });
     const clicks = {
       'sign-out': actions.signOut,

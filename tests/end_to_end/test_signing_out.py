@@ -39,3 +39,16 @@ async def test_the_picture_that_was_seen_is_gone(
     await page.keyboard.press("Escape")
     await expect(button_of(page, DEVICE_ID)).to_be_visible()
     await expect(button_of(page, DEVICE_ID).locator("img")).to_be_hidden()
+
+
+async def test_the_token_is_not_left_in_the_form(server: Relay, page_for: OpenPage) -> None:
+    """What was pasted is in the field no longer, and Enter signs nobody in."""
+    page = await page_for(server.port, token=None)
+    await page.get_by_label("Access token").fill(good_token())
+    await page.keyboard.press("Enter")
+    await expect_state(page, state="choosing", link="active")
+    await page.get_by_role("button", name="Sign out").click()
+    await expect_state(page, state="signed_out")
+    await expect(page.get_by_label("Access token")).to_have_value("")
+    await page.keyboard.press("Enter")
+    await expect_state(page, state="signed_out", link="stopped")
