@@ -159,7 +159,8 @@ export class Watch {
         if (signal.aborted) return;
         await this.#rest(problem, backoff, signal).catch(() => {});
       }
-      startedAtMs = performance.now();
+      // A viewer waits from the click on; later attempts are the page's, and may wait for a server.
+      startedAtMs = null;
     }
   }
 
@@ -195,6 +196,7 @@ export class Watch {
   async #firstPicture(session, startedAtMs, signal) {
     const stream = session.prepare(this.#connections.take());
     await this.#link.untilActive(signal);
+    startedAtMs ??= performance.now();
     let incoming = null;
     const prepareStage = () => {
       incoming ??= this.#stage.prepare(stream);
