@@ -3,6 +3,7 @@
 import { Backoff } from './backoff.js';
 import { whatBrowserLacks } from './connections.js';
 import { WatchFailure } from './failure.js';
+import { History } from './history.js';
 import { Session } from './session.js';
 import { Statistics } from './statistics.js';
 import { deferred, pause } from './waiting.js';
@@ -65,6 +66,7 @@ export class Watch {
   /** What took the picture away, and since when it stands; null while nothing did. */
   #trouble = null;
   #stoodAtMs = null;
+  #history = new History();
   /** For how long no picture had come before that was too long. */
   #frozenMs = 0;
   #newsTimer;
@@ -95,6 +97,7 @@ export class Watch {
   start(deviceId, { isSmall = false } = {}) {
     this.end();
     this.#isSmall = isSmall;
+    this.#history = new History();
     this.#wish = new AbortController();
     this.#set({ deviceId });
     this.#keepWatching(deviceId, this.#wish.signal, performance.now());
@@ -219,6 +222,9 @@ export class Watch {
     const previous = this.#shown;
     const firstFrameMs = firstFrameAtMs - startedAtMs;
     this.#shown = session;
+    if (this.#view.picture === 'still') {
+      this.#history.addStandstill(Date.now() - this.#stoodAtMs);
+    }
     show(firstFrameMs);
     previous?.end();
     const statistics = new Statistics({
@@ -226,6 +232,7 @@ export class Watch {
       video: this.#stage.video,
       startedAtMs,
       firstFrameAtMs,
+      history: this.#history,
       patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
       onFrozen: () => this.#frozen(session),
