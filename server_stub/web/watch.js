@@ -271,6 +271,8 @@ export class Watch {
   }
 
   #patienceMs(session) {
+    // One each two seconds is all there is of a device that sends stills.
+    if (session.report?.rung === 'stills') return PATIENCE_MS;
     if (session.isDetached) return DETACHED_MS;
     return this.#isInDoubt ? DOUBTING_MS : PATIENCE_MS;
   }
