@@ -6,6 +6,8 @@ import { NOTHING, Watch } from './watch.js';
 
 /** Up to this width the devices' smaller picture is sharp enough, in CSS pixels. */
 const SMALL_PX = 720;
+/** A window that is being drawn larger goes through many sizes. */
+const SETTLED_AFTER_MS = 1000;
 
 export class Wall {
   #element;
@@ -18,6 +20,8 @@ export class Wall {
   #entries = new Map();
   #large = null;
   #lastView = NOTHING;
+  #sizes = new ResizeObserver(() => this.#sizeChanged());
+  #settling;
 
   /**
    * `element` takes the tiles; `connections` give peer connections; `stills` gets the last pictures; `onChange(isNews)` is called after
@@ -67,6 +71,8 @@ export class Wall {
     const added = deviceIds.filter((deviceId) => !this.#entries.has(deviceId));
     for (const deviceId of added) this.#add(deviceId);
     if (!this.#entries.has(this.#large)) this.#large = null;
+    if (this.#entries.size > 0) this.#sizes.observe(this.#element);
+    else this.#sizes.disconnect();
     // Laid out first: how much a picture asks for depends on its size.
     this.#arrange();
     for (const deviceId of added) {
@@ -167,9 +173,19 @@ export class Wall {
     for (const [deviceId, { tile }] of this.#entries) {
       tile.size = !isMany || deviceId === this.#large ? 'large' : 'small';
     }
+    this.#fit();
+  }
+
+  /** Ask for what the size of each picture is worth; one that stays what it was costs nothing. */
+  #fit() {
     for (const { watch, tile } of this.#entries.values()) {
       watch.resize({ isSmall: this.#isSmall(tile) });
     }
+  }
+
+  #sizeChanged() {
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => this.#fit(), SETTLED_AFTER_MS);
   }
 
   #isSmall({ isSmall, element }) {
