@@ -56,6 +56,11 @@ export class Page {
     return element('wall');
   }
 
+  /** Move the focus to where reading what is watched begins. */
+  focusTitle() {
+    element('watch-title').focus({ preventScroll: true });
+  }
+
   showHelp() {
     if (!element('help').open) element('help').showModal();
   }

@@ -17,6 +17,7 @@ export class Wall {
   #stills;
   #onChange;
   #actions;
+  #onFocusLost;
   #entries = new Map();
   #large = null;
   #lastView = NOTHING;
@@ -25,15 +26,17 @@ export class Wall {
 
   /**
    * `element` takes the tiles; `connections` give peer connections; `stills` gets the last pictures; `onChange(isNews)` is called after
-   * every change, `isNews` if a picture came or went. `actions` are enlarge, close, toggleFullscreen.
+   * every change, `isNews` if a picture came or went; `onFocusLost()` when what had the focus has gone. `actions`
+   * are enlarge, close, toggleFullscreen.
    */
-  constructor({ element, link, connections, stills, onChange, actions }) {
+  constructor({ element, link, connections, stills, onChange, onFocusLost, actions }) {
     this.#element = element;
     this.#link = link;
     this.#connections = connections;
     this.#endings = new Endings(link);
     this.#stills = stills;
     this.#onChange = onChange;
+    this.#onFocusLost = onFocusLost;
     this.#actions = actions;
   }
 
@@ -128,12 +131,13 @@ export class Wall {
   }
 
   #add(deviceId) {
-    const tile = new Tile(deviceId, {
+    const actions = {
       tryAgain: () => this.#actions.tryAgain(deviceId),
       enlarge: () => this.#actions.enlarge(this.#large === deviceId ? null : deviceId),
       close: () => this.#actions.close(deviceId),
       toggleFullscreen: () => this.#actions.toggleFullscreen(),
-    });
+    };
+    const tile = new Tile(deviceId, actions, this.#onFocusLost);
     const entry = { tile, watch: null, wasOnline: false, lastPicture: 'none' };
     entry.watch = new Watch({
       link: this.#link,
@@ -152,7 +156,7 @@ export class Wall {
     this.#entries.delete(deviceId);
     watch.end();
     this.#lastView = watch.view;
-    tile.element.remove();
+    tile.remove();
   }
 
   #changed(deviceId, entry) {
