@@ -3,7 +3,7 @@
 import { Cards } from './cards.js';
 import { describeAvailability, describePresence, describeWarnings } from './presence.js';
 import { say } from './tile.js';
-import { describeList, describeTitle, LINKS } from './words.js';
+import { describeLink, describeList, describeTitle } from './words.js';
 
 const COUNTDOWN_INTERVAL_MS = 250;
 
@@ -119,7 +119,7 @@ export class Page {
   #renderLink(view, link) {
     element('link').hidden = view === View.SIGN_IN;
     element('sign-out').hidden = view === View.SIGN_IN;
-    say(element('link-text'), LINKS[link.state]);
+    say(element('link-text'), describeLink(link));
   }
 
   #renderDevices(link, { list, hasFailed }, picked, stills) {

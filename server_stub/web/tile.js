@@ -91,7 +91,8 @@ export class Tile {
   #renderStatus(status) {
     this.#part('overlay').hidden = status === null;
     say(this.#part('status-title'), status?.title ?? '');
-    say(this.#part('status-advice'), status?.advice ?? '');
+    const advice = status === null ? [] : [status.seen, status.advice];
+    say(this.#part('status-advice'), advice.filter(Boolean).join(' '));
     this.#part('details').hidden = !status?.details;
     say(this.#part('details-text'), status?.details ?? '');
     this.#part('spinner').hidden = !status?.isBusy;

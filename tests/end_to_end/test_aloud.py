@@ -1,11 +1,21 @@
 """What a person has of the page who does not see it: the focus is somewhere, and news is said once."""
 
+from pathlib import Path
+
 from playwright.async_api import expect
 
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage
-from tests.end_to_end.house import DEVICE_ID
+from tests.end_to_end.house import DEVICE_ID, relay
 from tests.end_to_end.played import expect_state, grant, tile_of
+
+POLL_MS = 5_000
+# Notes each text that an element has from now on.
+NOTE_TEXTS = """(selector) => {
+  window.texts = [];
+  const element = document.querySelector(selector);
+  new MutationObserver(() => window.texts.push(element.textContent)).observe(element, { childList: true });
+}"""
 
 
 async def test_the_focus_outlives_the_button_that_was_pressed(
@@ -26,3 +36,36 @@ async def test_the_focus_outlives_the_button_that_was_pressed(
     await expect_state(page, failure="device_offline")
     await page.get_by_role("button", name="Try again").press("Enter")
     await expect(title).to_be_focused()
+
+
+async def test_what_changes_by_the_minute_is_not_said_each_minute(
+    server: Relay, page_for: OpenPage, device_for: OpenDevice
+) -> None:
+    """That a camera is offline is said once; since when can be read."""
+    await (await device_for(server.port)).close()
+    page = await page_for(server.port, device=DEVICE_ID)
+    await expect_state(page, failure="device_offline")
+    advice = page.locator("[data-part=status-advice]")
+    await expect(advice).to_contain_text("just now")
+    await page.evaluate(NOTE_TEXTS, "[data-part=aloud]")
+    for _ in range(60_000 // POLL_MS):
+        # In steps that no answer of the relay comes too late for.
+        async with page.expect_response("**/api/devices"):
+            await page.clock.run_for(POLL_MS)
+    await expect(advice).to_contain_text("1 min ago")
+    assert await page.evaluate("texts") == []
+
+
+async def test_each_attempt_to_reach_the_relay_is_no_news(
+    page_for: OpenPage, tmp_path: Path
+) -> None:
+    """While the relay is away that is said once, however often the page tries."""
+    async with relay(tmp_path) as server:
+        page = await page_for(server.port)
+        await expect_state(page, link="active")
+        await page.evaluate(NOTE_TEXTS, "#link-text")
+    for _ in range(3):
+        await expect_state(page, link="waiting")
+        # An attempt is refused at once, and then it waits for the next.
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert await page.evaluate("texts") == ["Server unreachable"]
