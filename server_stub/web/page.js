@@ -6,6 +6,8 @@ import { say } from './tile.js';
 import { describeLink, describeList, describeTitle } from './words.js';
 
 const COUNTDOWN_INTERVAL_MS = 250;
+/** How soon after an empty text another one counts as news, also if it says what the last one did. */
+const ANNOUNCED_AFTER_MS = 100;
 
 export const View = Object.freeze({ SIGN_IN: 'sign-in', DEVICES: 'devices', WATCH: 'watch' });
 
@@ -111,9 +113,10 @@ export class Page {
     this.#turnTo(view);
   }
 
-  /** Say something for the ear alone. */
+  /** Say something for the ear alone, also if it is what was said before. */
   announce(text) {
-    say(element('aloud'), text);
+    say(element('aloud'), '');
+    setTimeout(() => say(element('aloud'), text), ANNOUNCED_AFTER_MS);
   }
 
   #renderLink(view, link) {

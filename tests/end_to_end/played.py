@@ -32,6 +32,14 @@ _UNTIL_STATE = """(claims) => new Promise((resolve) => {
   look([], observer);
 })"""
 
+NOTE_TEXTS = """(selector) => {
+  window.texts = [];
+  const element = document.querySelector(selector);
+  const note = () => window.texts.push(element.textContent);
+  new MutationObserver(note).observe(element, { childList: true });
+}"""
+"""Notes each text that an element has from now on."""
+
 
 async def expect_state(page: Page, **claims: str) -> None:
     """Wait until the body's data attributes are all as claimed, be it for a moment."""

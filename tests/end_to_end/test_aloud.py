@@ -7,15 +7,9 @@ from playwright.async_api import expect
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage
 from tests.end_to_end.house import DEVICE_ID, relay
-from tests.end_to_end.played import expect_state, grant, tile_of
+from tests.end_to_end.played import NOTE_TEXTS, expect_state, grant, tile_of
 
 POLL_MS = 5_000
-# Notes each text that an element has from now on.
-NOTE_TEXTS = """(selector) => {
-  window.texts = [];
-  const element = document.querySelector(selector);
-  new MutationObserver(() => window.texts.push(element.textContent)).observe(element, { childList: true });
-}"""
 
 
 async def test_the_focus_outlives_the_button_that_was_pressed(
