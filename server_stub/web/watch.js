@@ -124,8 +124,9 @@ export class Watch {
     else this.#shown?.giveWay();
   }
 
-  /** Try again now: the viewer wishes it. */
+  /** Try again now: the viewer wishes it, by a click or a key. */
   tryAgain() {
+    this.#stage.allow();
     this.#set({ failure: null });
     this.#wake.resolve();
   }

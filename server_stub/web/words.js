@@ -81,6 +81,7 @@ const FAILURES = {
     'This browser cannot show the camera’s video.',
     'It lacks H.264. Try Chrome, Edge, Safari or Firefox; on Linux, a build with its codecs.',
   ],
+  no_autoplay: () => ['Your browser does not play video by itself.', 'Press “Try again” to see the picture.'],
   unexpected: () => ['Something went wrong in this page.', ''],
 };
 
