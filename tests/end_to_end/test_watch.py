@@ -1,5 +1,6 @@
 """Relay, agent and a real browser: what a person sees, and what happens when a part goes away."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,7 +27,7 @@ from tests.end_to_end.house import (
     relay,
     watching,
 )
-from tests.support import eventually, until
+from tests.support import DEADLINE_S, eventually, until
 
 # What Chromium offers when it would also talk and chat: microphone and data channel come first.
 OFFER_EVERYTHING = """async ({ token, deviceId }) => {
@@ -164,7 +165,8 @@ async def test_what_else_chromium_offers_is_refused(
         page = await browser.new_page()
         await page.goto(f"http://{own_address}:{server.port}/")
         token = make_token(SECRET, USER_ID, 600)
-        result = await page.evaluate(OFFER_EVERYTHING, {"token": token, "deviceId": DEVICE_ID})
+        async with asyncio.timeout(2 * DEADLINE_S):
+            result = await page.evaluate(OFFER_EVERYTHING, {"token": token, "deviceId": DEVICE_ID})
         await page.close()
 
     assert result["width"] == 640
