@@ -216,9 +216,10 @@ async def test_the_page_waits_for_a_killed_agent(
     async with watched_programs(browser, own_address, tmp_path) as (programs, person):
         await programs.kill_agent()
         await until_failure(person)
+        await person.until("picture", "still")
 
         await programs.start_agent()
-        await person.until("watchState", "streaming", deadline_s=40)
+        await person.until("picture", "moving", deadline_s=40)
         await person.until_it_moves(15)
 
 
