@@ -20,8 +20,12 @@ from tests.chromium import chromium
 from tests.end_to_end.house import DEVICE_ID, SECRET, USER_ID, relay
 from tests.support import DEADLINE_S
 
-# What a browser says by itself when a server that is away refuses it.
-SERVER_AWAY = ("net::ERR_CONNECTION_REFUSED", "net::ERR_CONNECTION_RESET")
+# What a browser says by itself when a server that is away refuses it, or there is no network.
+SERVER_AWAY = (
+    "net::ERR_CONNECTION_REFUSED",
+    "net::ERR_CONNECTION_RESET",
+    "net::ERR_INTERNET_DISCONNECTED",
+)
 
 OpenPage = Callable[..., Awaitable[Page]]
 OpenDevice = Callable[..., Awaitable["ScriptedDevice"]]

@@ -403,6 +403,8 @@ async def test_who_is_offline_is_told_so(server: Relay, page_for: OpenPage) -> N
     await expect_state(page, failure="device_offline")
     await page.context.set_offline(offline=True)
     await expect_state(page, network="offline")
+    async with page.expect_event("requestfailed"):
+        await page.clock.run_for(POLL_MS)
     await expect(page.locator("[data-part=status-title]")).to_have_text("You are offline.")
     await page.context.set_offline(offline=False)
     await expect(page.locator("[data-part=status-title]")).to_have_text("The camera is offline.")
