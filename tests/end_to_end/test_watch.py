@@ -141,8 +141,11 @@ async def test_the_camera_is_off_while_nobody_watches(
             await person.page.get_by_role("button", name="End").click()
             await until(lambda: camera.capture.state.name == "IDLE")
 
-        records = await server.store.sessions()
-        assert [record.reason for record in records] == ["user_ended"]
+        async def is_written() -> bool:
+            records = await server.store.sessions()
+            return [record.reason for record in records] == ["user_ended"]
+
+        await eventually(is_written)
 
 
 async def test_closing_the_page_ends_the_session(
