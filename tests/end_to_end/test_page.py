@@ -222,8 +222,12 @@ async def test_after_the_end_nothing_starts_by_itself(
 
     assert (await device.receive("watch_ended"))["reason"] == "user_ended"
     await expect_state(page, state="choosing", watch_state="ended")
-    await page.clock.run_for(3 * POLL_MS)
+    for _ in range(2):
+        # The second question shows that the page has read the answer to the first.
+        async with page.expect_response("**/api/devices"):
+            await page.clock.run_for(POLL_MS)
     await expect_state(page, state="choosing", watch_state="ended")
+    assert len(await server.store.sessions()) == 1
 
 
 async def test_leaving_the_page_ends_the_session(
