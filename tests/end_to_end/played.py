@@ -40,6 +40,17 @@ NOTE_TEXTS = """(selector) => {
 }"""
 """Notes each text that an element has from now on."""
 
+NOTE_REQUESTS = """
+  window.asked = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, payload } = JSON.parse(text);
+    if (type === 'watch_request') window.asked.push(payload.device_id);
+    send.call(this, text);
+  };
+"""
+"""Notes each device that the page asks to watch; to run before the page's own scripts."""
+
 
 async def expect_state(page: Page, **claims: str) -> None:
     """Wait until the body's data attributes are all as claimed, be it for a moment."""

@@ -7,7 +7,7 @@ from playwright.async_api import Page, expect
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage, ScriptedDevice
 from tests.end_to_end.house import DEVICE_ID
-from tests.end_to_end.played import grant, serve, tile_of
+from tests.end_to_end.played import NOTE_REQUESTS, grant, serve, tile_of
 from tests.support import eventually
 
 NARROW, STILL_NARROW, WIDE = 1000, 1200, 1900
@@ -16,15 +16,6 @@ SETTLED_MS = 1000
 LAID_OUT = """() => new Promise((resolve) => {
   new ResizeObserver(resolve).observe(document.getElementById('wall'));
 })"""
-
-COUNT_REQUESTS = f"""
-  window.asked = 0;
-  const {{ send }} = WebSocket.prototype;
-  WebSocket.prototype.send = function (text) {{
-    if (/watch_request.*"{DEVICE_ID}"/.test(text)) window.asked += 1;
-    send.call(this, text);
-  }};
-"""
 
 
 async def resize(page: Page, width_px: int) -> None:
@@ -62,7 +53,7 @@ async def test_a_picture_that_cannot_be_replaced_yet_goes_on(
     device = await device_for(server.port)
     await device_for(server.port, "attic")
     narrow = {"width": NARROW, "height": 800}
-    page = await page_for(server.port, before=COUNT_REQUESTS, viewport=narrow)
+    page = await page_for(server.port, before=NOTE_REQUESTS, viewport=narrow)
     await page.get_by_role("button", name="Watch all 2 online").click()
     tile = tile_of(page, DEVICE_ID)
     async with AsyncExitStack() as stack:
@@ -82,9 +73,19 @@ async def test_a_picture_that_cannot_be_replaced_yet_goes_on(
 
 async def _try_again(page: Page) -> None:
     """Look at the page again, which then tries; an attempt before that one has failed."""
-    asked = await page.evaluate("asked")
-    await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
-    await eventually(lambda: page.evaluate(f"asked > {asked}"))
+    asked = await _requests(page)
+
+    async def has_asked() -> bool:
+        # It does not while an attempt is under way.
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        return await _requests(page) > asked
+
+    await eventually(has_asked)
+
+
+async def _requests(page: Page) -> int:
+    """Count how often the page has asked for the device so far."""
+    return list(await page.evaluate("asked")).count(DEVICE_ID)
 
 
 async def _asks_for_little(device: ScriptedDevice) -> bool:
