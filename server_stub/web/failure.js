@@ -34,6 +34,7 @@ const NEEDS_A_PERSON = new Set([
   'user_ended',
   'no_webrtc',
   'no_h264',
+  'no_autoplay',
 ]);
 
 export class WatchFailure extends Error {

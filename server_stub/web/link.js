@@ -32,6 +32,8 @@ const PROBE_DEADLINE_MS = 2000;
 const PROVEN_AFTER_MS = 10_000;
 const NORMAL_CLOSURE = 1000;
 const POLICY_VIOLATION = 1008;
+/** What the server says before it closes so for the token's sake, if it says anything. */
+const REFUSALS = new Set(['Invalid token', 'Unauthorized']);
 
 /** Say where the viewers' WebSocket of this page's server is. */
 export function linkUrl(location) {
@@ -49,6 +51,8 @@ export class Link {
   #requests = new Map();
   #requestCount = 0;
   #timers = {};
+  /** The last error that came instead of the hello_ack; null if none did. */
+  #complaint = null;
 
   /** When the next attempt comes, by `Date.now()`; only while WAITING. */
   retryAtMs = null;
@@ -152,6 +156,7 @@ export class Link {
     this.#clearTimers();
     const socket = new WebSocket(this.#url);
     this.#socket = socket;
+    this.#complaint = null;
     socket.onopen = () => socket.send(encode('hello', { token: this.#token }));
     socket.onmessage = (event) => this.#hear(event.data);
     socket.onclose = (event) => this.#closed(event.code);
@@ -176,6 +181,8 @@ export class Link {
       if (!this.isActive) this.#accepted();
     } else if (message.type === 'heartbeat_ack') {
       this.#clearTimer('ack');
+    } else if (!this.isActive && message.type === 'error') {
+      this.#complaint = message.payload.message;
     } else if (!this.#settle(message)) {
       this.#tell((listener) => listener.hear(message));
     }
@@ -212,7 +219,9 @@ export class Link {
   }
 
   #closed(code) {
-    const isRefused = code === POLICY_VIOLATION && !this.isActive;
+    // The same code is for a hello that came too late: then the token is as good as before.
+    const isOfTheToken = this.#complaint === null || REFUSALS.has(this.#complaint);
+    const isRefused = code === POLICY_VIOLATION && !this.isActive && isOfTheToken;
     this.#lost(isRefused ? LinkState.REFUSED : LinkState.WAITING);
   }
 

@@ -60,7 +60,8 @@ function partsFor(token) {
   const link = new Link({ url: linkUrl(location), token, onChange: linkChanged });
   const actions = { tryAgain, enlarge, close, toggleFullscreen };
   const parts = { link, connections, stills };
-  const wall = new Wall({ element: page.wall, ...parts, onChange: wallChanged, actions });
+  const changes = { onChange: wallChanged, onFocusLost: () => page.focusTitle() };
+  const wall = new Wall({ element: page.wall, ...parts, ...changes, actions });
   const devices = new Devices({ token, onChange: devicesChanged, onRefused: refused });
   return { link, wall, devices };
 }
@@ -93,7 +94,6 @@ function signOut() {
   leave();
   keepToken(null);
   keepDevices([]);
-  stills.forget();
   problem = null;
   render();
 }
@@ -102,13 +102,13 @@ function signOut() {
 function refused() {
   leave();
   keepToken(null);
-  stills.forget();
   problem = TOKEN_REFUSED;
   render();
 }
 
 function leave() {
   wall.end();
+  stills.forget();
   link.stop();
   devices.stop();
   picked.clear();

@@ -3,9 +3,11 @@
 import { Cards } from './cards.js';
 import { describeAvailability, describePresence, describeWarnings } from './presence.js';
 import { say } from './tile.js';
-import { describeList, describeTitle, LINKS } from './words.js';
+import { describeLink, describeList, describeTitle } from './words.js';
 
 const COUNTDOWN_INTERVAL_MS = 250;
+/** How soon after an empty text another one counts as news, also if it says what the last one did. */
+const ANNOUNCED_AFTER_MS = 100;
 
 export const View = Object.freeze({ SIGN_IN: 'sign-in', DEVICES: 'devices', WATCH: 'watch' });
 
@@ -24,7 +26,10 @@ export class Page {
     this.#cards = new Cards(element('device-list'), actions);
     element('sign-in-form').addEventListener('submit', (event) => {
       event.preventDefault();
-      actions.signIn(element('token').value.trim());
+      const token = element('token').value.trim();
+      // Otherwise it would wait there for whoever comes after this viewer has signed out.
+      event.target.reset();
+      actions.signIn(token);
     });
     const clicks = {
       'sign-out': actions.signOut,
@@ -51,6 +56,11 @@ export class Page {
   /** What takes the pictures. */
   get wall() {
     return element('wall');
+  }
+
+  /** Move the focus to where reading what is watched begins. */
+  focusTitle() {
+    element('watch-title').focus({ preventScroll: true });
   }
 
   showHelp() {
@@ -103,15 +113,16 @@ export class Page {
     this.#turnTo(view);
   }
 
-  /** Say something for the ear alone. */
+  /** Say something for the ear alone, also if it is what was said before. */
   announce(text) {
-    say(element('aloud'), text);
+    say(element('aloud'), '');
+    setTimeout(() => say(element('aloud'), text), ANNOUNCED_AFTER_MS);
   }
 
   #renderLink(view, link) {
     element('link').hidden = view === View.SIGN_IN;
     element('sign-out').hidden = view === View.SIGN_IN;
-    say(element('link-text'), LINKS[link.state]);
+    say(element('link-text'), describeLink(link));
   }
 
   #renderDevices(link, { list, hasFailed }, picked, stills) {

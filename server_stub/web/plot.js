@@ -1,6 +1,6 @@
 /** A small plot of one figure over the last minute, drawn as SVG, with a text that says the same. */
 
-import { HISTORY_LENGTH } from './statistics.js';
+import { HISTORY_LENGTH } from './history.js';
 
 const NAMESPACE = 'http://www.w3.org/2000/svg';
 const [WIDTH, HEIGHT] = [240, 32];
@@ -51,14 +51,14 @@ export class Plot {
     this.#line.setAttribute('d', drawn.map(lineOf).join(''));
     this.#area.setAttribute('d', drawn.map(areaOf).join(''));
     this.#top.textContent = `up to ${this.#write(top)}`;
-    this.#description.textContent = this.#describe(known);
+    this.#description.textContent = this.#describe(known, values.length);
   }
 
-  #describe(known) {
+  #describe(known, seconds) {
     if (known.length === 0) return `${this.#name}: not known`;
     const [least, most] = [Math.min(...known), Math.max(...known)].map(this.#write);
     const latest = this.#write(known.at(-1));
-    return `${this.#name} in the last ${known.length} s: ${least} to ${most}, at last ${latest}`;
+    return `${this.#name} in the last ${seconds} s: ${least} to ${most}, at last ${latest}`;
   }
 }
 

@@ -211,6 +211,8 @@ export class Session {
       this.fail('resized');
       return;
     }
+    // Another session comes anyway, and nobody knows when: until then this picture is all there is.
+    if (this.#isDetached) return;
     this.#givesWay = true;
     this.#over.reject(new WatchFailure('resized'));
   }

@@ -1,5 +1,6 @@
 /** Where the picture is seen: two video elements take turns, so that a new one never starts black. */
 
+import { WatchFailure } from './failure.js';
 import { deferred } from './waiting.js';
 
 export class Stage {
@@ -34,21 +35,27 @@ export class Stage {
   /**
    * Play `stream` behind the present picture.
    *
-   * `firstPicture` gives the `performance.now()` of its first picture; `show` swaps it to the
-   * front; `discard` forgets it.
+   * `firstPicture` gives the `performance.now()` of its first picture, or throws a WatchFailure if the
+   * browser does not play by itself; `show` swaps it to the front; `discard` forgets it.
    */
   prepare(stream) {
     const video = this.#spare;
     video.srcObject = stream;
-    // A refused autoplay shows as a first picture that does not come.
-    video.play().catch(() => {});
+    const first = Promise.race([firstPicture(video), refusalOf(video.play())]);
+    // It may be refused before anybody waits for it.
+    first.catch(() => {});
     return {
-      firstPicture: firstPicture(video),
+      firstPicture: first,
       show: (firstFrameMs) => this.#swap(video, firstFrameMs),
       discard: () => {
         if (video.srcObject === stream) forget(video);
       },
     };
+  }
+
+  /** Let the videos play from now on. A browser that asks for a click first counts one in which this is called. */
+  allow() {
+    for (const video of [this.#shown, this.#spare]) video.play().catch(() => {});
   }
 
   /** Keep the present picture in view: a video turns black when its connection closes. */
@@ -88,6 +95,17 @@ function forget(video) {
   delete video.dataset.firstFrameMs;
   delete video.dataset.shown;
   video.setAttribute('aria-hidden', 'true');
+}
+
+/** Throws a WatchFailure if the browser does not let a video play by itself; never resolves. */
+async function refusalOf(playing) {
+  try {
+    await playing;
+  } catch ({ name }) {
+    // Anything else only says that the video was given another stream meanwhile, or none.
+    if (name === 'NotAllowedError') throw new WatchFailure('no_autoplay');
+  }
+  return deferred().promise;
 }
 
 function firstPicture(video) {

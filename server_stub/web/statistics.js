@@ -1,10 +1,8 @@
-/** Reads a session's figures once a second, keeps a minute of them, and notices a picture that stands still. */
+/** Reads a session's figures once a second, and notices a picture that stands still. */
 
 import { Latency, readMediaClock } from './latency.js';
 
 const INTERVAL_MS = 1000;
-/** How many readings the plot shows: a minute. */
-export const HISTORY_LENGTH = 60;
 /** A report's clock that is further from ours was set since the page was loaded. */
 const CLOCK_STEP_MS = 500;
 
@@ -13,6 +11,7 @@ export class Statistics {
   #video;
   #startedAtMs;
   #firstFrameAtMs;
+  #history;
   #patienceMs;
   #onFigures;
   #onFrozen;
@@ -21,20 +20,29 @@ export class Statistics {
   #progressAtMs = performance.now();
   #latency;
   #frameCallback = null;
-  #history = { bitrateBps: [], lossShare: [], latencyMs: [] };
 
   /**
    * Follow `session`, whose picture `video` shows: it was asked for at `startedAtMs` and came at
-   * `firstFrameAtMs`, by `performance.now()`.
+   * `firstFrameAtMs`, by `performance.now()`. `history` is the watched device's, of all sessions.
    *
    * `onFigures(figures)` is called once a second, with null for what is not known; `onFrozen()`
    * once, when no picture has come for `patienceMs()`.
    */
-  constructor({ session, video, startedAtMs, firstFrameAtMs, patienceMs, onFigures, onFrozen }) {
+  constructor({
+    session,
+    video,
+    startedAtMs,
+    firstFrameAtMs,
+    history,
+    patienceMs,
+    onFigures,
+    onFrozen,
+  }) {
     this.#session = session;
     this.#video = video;
     this.#startedAtMs = startedAtMs;
     this.#firstFrameAtMs = firstFrameAtMs;
+    this.#history = history;
     this.#patienceMs = patienceMs;
     this.#onFigures = onFigures;
     this.#onFrozen = onFrozen;
@@ -45,6 +53,8 @@ export class Statistics {
   }
 
   stop() {
+    if (this.#timer === null) return;
+    if (this.#previous !== null) this.#history.keepFreezes(this.#previous);
     clearInterval(this.#timer);
     this.#timer = null;
     if (this.#frameCallback !== null) this.#video.cancelVideoFrameCallback(this.#frameCallback);
@@ -68,7 +78,7 @@ export class Statistics {
     this.#watchForProgress(reading, nowMs);
     if (this.#timer === null) return;
     this.#compareClocks(reading, nowMs);
-    this.#onFigures(this.#figures(reading));
+    this.#onFigures(this.#figures(reading, nowMs));
     this.#previous = reading;
   }
 
@@ -93,30 +103,24 @@ export class Statistics {
     if (roundTrip !== null) this.#latency.clock.takeRoundTrip(roundTrip, nowMs);
   }
 
-  #figures(reading) {
+  #figures(reading, nowMs) {
     const { latencyMs = null, doubtMs = null } = this.#latency.read() ?? {};
     const changes = difference(reading, this.#previous);
-    const { bitrateBps, lossShare } = changes;
-    for (const [name, value] of Object.entries({ bitrateBps, lossShare, latencyMs })) {
-      const values = this.#history[name];
-      values.push(value);
-      if (values.length > HISTORY_LENGTH) values.shift();
-    }
+    this.#history.take({ ...changes, latencyMs }, nowMs);
     return {
       widthPx: reading.widthPx,
       heightPx: reading.heightPx,
       fps: reading.fps,
       ...changes,
       roundTripMs: reading.roundTrip?.roundTripMs ?? null,
-      freezes: reading.freezes,
-      frozenMs: reading.frozenMs,
+      ...this.#history.withPast(reading),
       path: reading.path?.kind ?? null,
       pathDetail: reading.path?.detail ?? null,
       latencyMs,
       doubtMs,
       told: this.#session.report,
       stages: this.#stages(),
-      history: this.#history,
+      history: this.#history.lines,
     };
   }
 

@@ -26,13 +26,18 @@ export class Stills {
   /** Keep `picture`, a video or a canvas, as it is now; null is none. */
   keep(deviceId, picture, atMs = Date.now()) {
     if (picture === null) return;
-    copyOf(picture, WIDTH_PX).toBlob((blob) => this.#put(deviceId, blob, atMs), 'image/jpeg', QUALITY);
+    const kept = this.#kept;
+    const put = (blob) => {
+      // It takes a while, in which somebody may have signed out.
+      if (kept === this.#kept) this.#put(deviceId, blob, atMs);
+    };
+    copyOf(picture, WIDTH_PX).toBlob(put, 'image/jpeg', QUALITY);
   }
 
-  /** Whoever signs out leaves no picture behind. */
+  /** Whoever signs out leaves no picture behind, not even one that is still being made. */
   forget() {
     for (const { url } of this.#kept.values()) URL.revokeObjectURL(url);
-    this.#kept.clear();
+    this.#kept = new Map();
   }
 
   #put(deviceId, blob, atMs) {

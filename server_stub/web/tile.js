@@ -13,12 +13,17 @@ import {
 export class Tile {
   #parts;
   #figures;
+  #focusLost;
   #retryAtMs = null;
   #isTryingAgain = false;
 
-  /** `actions` is what the viewer may do: tryAgain, enlarge, close, toggleFullscreen. */
-  constructor(deviceId, actions) {
+  /**
+   * `actions` is what the viewer may do: tryAgain, enlarge, close, toggleFullscreen; `focusLost` is called
+   * when what had the focus is not seen any more.
+   */
+  constructor(deviceId, actions, focusLost) {
     this.deviceId = deviceId;
+    this.#focusLost = focusLost;
     const template = document.getElementById('tile-template');
     this.element = template.content.firstElementChild.cloneNode(true);
     this.element.setAttribute('aria-label', deviceId);
@@ -56,6 +61,7 @@ export class Tile {
 
   /** Say how it goes; `isAlone` if no other picture is seen. */
   render({ link, watch, device, isOnline, isAlone }) {
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.element.dataset.picture = watch.picture;
     this.#part('caption').hidden = isAlone;
     const notice = describeNotice(link, watch);
@@ -66,6 +72,14 @@ export class Tile {
     const spoken = describeAloud(status, notice);
     say(this.#part('aloud'), isAlone ? spoken : `${this.deviceId}: ${spoken}`);
     this.#renderStatus(status);
+    if (focused?.getClientRects().length === 0) this.#focusLost();
+  }
+
+  /** Leave the document. */
+  remove() {
+    const hadFocus = this.element.contains(document.activeElement);
+    this.element.remove();
+    if (hadFocus) this.#focusLost();
   }
 
   /** Go on counting until the next attempt. */
@@ -77,7 +91,8 @@ export class Tile {
   #renderStatus(status) {
     this.#part('overlay').hidden = status === null;
     say(this.#part('status-title'), status?.title ?? '');
-    say(this.#part('status-advice'), status?.advice ?? '');
+    const advice = status === null ? [] : [status.seen, status.advice];
+    say(this.#part('status-advice'), advice.filter(Boolean).join(' '));
     this.#part('details').hidden = !status?.details;
     say(this.#part('details-text'), status?.details ?? '');
     this.#part('spinner').hidden = !status?.isBusy;

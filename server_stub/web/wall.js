@@ -6,6 +6,8 @@ import { NOTHING, Watch } from './watch.js';
 
 /** Up to this width the devices' smaller picture is sharp enough, in CSS pixels. */
 const SMALL_PX = 720;
+/** A window that is being drawn larger goes through many sizes. */
+const SETTLED_AFTER_MS = 1000;
 
 export class Wall {
   #element;
@@ -15,21 +17,26 @@ export class Wall {
   #stills;
   #onChange;
   #actions;
+  #onFocusLost;
   #entries = new Map();
   #large = null;
   #lastView = NOTHING;
+  #sizes = new ResizeObserver(() => this.#sizeChanged());
+  #settling;
 
   /**
    * `element` takes the tiles; `connections` give peer connections; `stills` gets the last pictures; `onChange(isNews)` is called after
-   * every change, `isNews` if a picture came or went. `actions` are enlarge, close, toggleFullscreen.
+   * every change, `isNews` if a picture came or went; `onFocusLost()` when what had the focus has gone. `actions`
+   * are enlarge, close, toggleFullscreen.
    */
-  constructor({ element, link, connections, stills, onChange, actions }) {
+  constructor({ element, link, connections, stills, onChange, onFocusLost, actions }) {
     this.#element = element;
     this.#link = link;
     this.#connections = connections;
     this.#endings = new Endings(link);
     this.#stills = stills;
     this.#onChange = onChange;
+    this.#onFocusLost = onFocusLost;
     this.#actions = actions;
   }
 
@@ -67,6 +74,8 @@ export class Wall {
     const added = deviceIds.filter((deviceId) => !this.#entries.has(deviceId));
     for (const deviceId of added) this.#add(deviceId);
     if (!this.#entries.has(this.#large)) this.#large = null;
+    if (this.#entries.size > 0) this.#sizes.observe(this.#element);
+    else this.#sizes.disconnect();
     // Laid out first: how much a picture asks for depends on its size.
     this.#arrange();
     for (const deviceId of added) {
@@ -122,12 +131,13 @@ export class Wall {
   }
 
   #add(deviceId) {
-    const tile = new Tile(deviceId, {
+    const actions = {
       tryAgain: () => this.#actions.tryAgain(deviceId),
       enlarge: () => this.#actions.enlarge(this.#large === deviceId ? null : deviceId),
       close: () => this.#actions.close(deviceId),
       toggleFullscreen: () => this.#actions.toggleFullscreen(),
-    });
+    };
+    const tile = new Tile(deviceId, actions, this.#onFocusLost);
     const entry = { tile, watch: null, wasOnline: false, lastPicture: 'none' };
     entry.watch = new Watch({
       link: this.#link,
@@ -146,7 +156,7 @@ export class Wall {
     this.#entries.delete(deviceId);
     watch.end();
     this.#lastView = watch.view;
-    tile.element.remove();
+    tile.remove();
   }
 
   #changed(deviceId, entry) {
@@ -167,9 +177,19 @@ export class Wall {
     for (const [deviceId, { tile }] of this.#entries) {
       tile.size = !isMany || deviceId === this.#large ? 'large' : 'small';
     }
+    this.#fit();
+  }
+
+  /** Ask for what the size of each picture is worth; one that stays what it was costs nothing. */
+  #fit() {
     for (const { watch, tile } of this.#entries.values()) {
       watch.resize({ isSmall: this.#isSmall(tile) });
     }
+  }
+
+  #sizeChanged() {
+    clearTimeout(this.#settling);
+    this.#settling = setTimeout(() => this.#fit(), SETTLED_AFTER_MS);
   }
 
   #isSmall({ isSmall, element }) {

@@ -3,6 +3,7 @@
 import { Backoff } from './backoff.js';
 import { whatBrowserLacks } from './connections.js';
 import { WatchFailure } from './failure.js';
+import { History } from './history.js';
 import { Session } from './session.js';
 import { Statistics } from './statistics.js';
 import { deferred, pause } from './waiting.js';
@@ -65,6 +66,7 @@ export class Watch {
   /** What took the picture away, and since when it stands; null while nothing did. */
   #trouble = null;
   #stoodAtMs = null;
+  #history = new History();
   /** For how long no picture had come before that was too long. */
   #frozenMs = 0;
   #newsTimer;
@@ -95,6 +97,7 @@ export class Watch {
   start(deviceId, { isSmall = false } = {}) {
     this.end();
     this.#isSmall = isSmall;
+    this.#history = new History();
     this.#wish = new AbortController();
     this.#set({ deviceId });
     this.#keepWatching(deviceId, this.#wish.signal, performance.now());
@@ -121,8 +124,9 @@ export class Watch {
     else this.#shown?.giveWay();
   }
 
-  /** Try again now: the viewer wishes it. */
+  /** Try again now: the viewer wishes it, by a click or a key. */
   tryAgain() {
+    this.#stage.allow();
     this.#set({ failure: null });
     this.#wake.resolve();
   }
@@ -159,7 +163,8 @@ export class Watch {
         if (signal.aborted) return;
         await this.#rest(problem, backoff, signal).catch(() => {});
       }
-      startedAtMs = performance.now();
+      // A viewer waits from the click on; later attempts are the page's, and may wait for a server.
+      startedAtMs = null;
     }
   }
 
@@ -195,6 +200,7 @@ export class Watch {
   async #firstPicture(session, startedAtMs, signal) {
     const stream = session.prepare(this.#connections.take());
     await this.#link.untilActive(signal);
+    startedAtMs ??= performance.now();
     let incoming = null;
     const prepareStage = () => {
       incoming ??= this.#stage.prepare(stream);
@@ -217,6 +223,9 @@ export class Watch {
     const previous = this.#shown;
     const firstFrameMs = firstFrameAtMs - startedAtMs;
     this.#shown = session;
+    if (this.#view.picture === 'still') {
+      this.#history.addStandstill(Date.now() - this.#stoodAtMs);
+    }
     show(firstFrameMs);
     previous?.end();
     const statistics = new Statistics({
@@ -224,6 +233,7 @@ export class Watch {
       video: this.#stage.video,
       startedAtMs,
       firstFrameAtMs,
+      history: this.#history,
       patienceMs: () => this.#patienceMs(session),
       onFigures: (figures) => this.#set({ figures }),
       onFrozen: () => this.#frozen(session),
@@ -262,6 +272,8 @@ export class Watch {
   }
 
   #patienceMs(session) {
+    // One each two seconds is all there is of a device that sends stills.
+    if (session.report?.rung === 'stills') return PATIENCE_MS;
     if (session.isDetached) return DETACHED_MS;
     return this.#isInDoubt ? DOUBTING_MS : PATIENCE_MS;
   }

@@ -81,6 +81,7 @@ const FAILURES = {
     'This browser cannot show the camera’s video.',
     'It lacks H.264. Try Chrome, Edge, Safari or Firefox; on Linux, a build with its codecs.',
   ],
+  no_autoplay: () => ['Your browser does not play video by itself.', 'Press “Try again” to see the picture.'],
   unexpected: () => ['Something went wrong in this page.', ''],
 };
 
@@ -115,7 +116,7 @@ const SOURCES = {
   unexpected: 'The browser says: ',
 };
 
-export const LINKS = {
+const LINKS = {
   [LinkState.STOPPED]: 'Not connected',
   [LinkState.CONNECTING]: 'Connecting…',
   [LinkState.ACTIVE]: 'Connected',
@@ -127,10 +128,17 @@ export const TOKEN_REFUSED =
   'The server did not accept this token. It may have expired, or be incomplete. ' +
   'Ask for a new one and sign in again.';
 
+/** Say how it goes with the server; while attempts fail, each of them is no news. */
+export function describeLink({ state, failures }) {
+  const isAnotherAttempt = state === LinkState.CONNECTING && failures > 0;
+  return LINKS[isAnotherAttempt ? LinkState.WAITING : state];
+}
+
 /**
- * Say how the watch goes: `{title, advice, details, isBusy, retryAtMs, mayTryAgain}`, or null while a
- * moving picture says it all. `details` is what else there is to read, or empty. `device` is what
- * the server's list has of it, if anything.
+ * Say how the watch goes: `{title, seen, advice, details, isBusy, retryAtMs, mayTryAgain}`, or null while
+ * a moving picture says it all. `seen` is when the device was last there, or empty: to be read, for
+ * it changes by the minute. `details` is what else there is to read, or empty. `device` is what the
+ * server's list has of it, if anything.
  */
 export function describeWatch(link, watch, { isOnline, device, nowMs }) {
   if (watch.picture === 'moving') return null;
@@ -208,6 +216,7 @@ function describeAbsence(link) {
   if (link.failures === 0) return busy('Connecting to the server…');
   return {
     title: 'The server cannot be reached.',
+    seen: '',
     advice: 'Check your network. The page goes on by itself.',
     details: '',
     isBusy: link.state === LinkState.CONNECTING,
@@ -219,6 +228,7 @@ function describeAbsence(link) {
 function describeOffline(link, watch) {
   return {
     title: 'You are offline.',
+    seen: '',
     advice: 'The picture comes back by itself as soon as there is a network.',
     details: '',
     isBusy: false,
@@ -241,11 +251,11 @@ function describeSpan(ms) {
 }
 
 function describeFailure(watch, device, nowMs) {
-  const [title, told, details] = failureTexts(watch);
-  const advice = [lastSeen(watch, device, nowMs), told].filter(Boolean).join(' ');
+  const [title, advice, details] = failureTexts(watch);
+  const seen = lastSeen(watch, device, nowMs);
   const isTrying = watch.failure.healsByItself && watch.retryAtMs === null;
   const { retryAtMs } = watch;
-  return { title, advice, details, isBusy: isTrying, retryAtMs, mayTryAgain: true };
+  return { title, seen, advice, details, isBusy: isTrying, retryAtMs, mayTryAgain: true };
 }
 
 function lastSeen({ failure }, device, nowMs) {
@@ -275,7 +285,8 @@ function textsOf(code, deviceId) {
 }
 
 function busy(title) {
-  return { title, advice: '', details: '', isBusy: true, retryAtMs: null, mayTryAgain: false };
+  const rest = { seen: '', advice: '', details: '', retryAtMs: null, mayTryAgain: false };
+  return { title, isBusy: true, ...rest };
 }
 
 function sentence(text) {

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
-from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
+from aiortc import (
+    MediaStreamTrack,
+    RTCPeerConnection,
+    RTCSessionDescription,
+    VideoStreamTrack,
+)
 from playwright.async_api import Locator, Page
 
 from server_stub.relay import Relay
@@ -26,6 +31,25 @@ _UNTIL_STATE = """(claims) => new Promise((resolve) => {
   observer.observe(document.body, { attributes: true });
   look([], observer);
 })"""
+
+NOTE_TEXTS = """(selector) => {
+  window.texts = [];
+  const element = document.querySelector(selector);
+  const note = () => window.texts.push(element.textContent);
+  new MutationObserver(note).observe(element, { childList: true });
+}"""
+"""Notes each text that an element has from now on."""
+
+NOTE_REQUESTS = """
+  window.asked = [];
+  const { send } = WebSocket.prototype;
+  WebSocket.prototype.send = function (text) {
+    const { type, payload } = JSON.parse(text);
+    if (type === 'watch_request') window.asked.push(payload.device_id);
+    send.call(this, text);
+  };
+"""
+"""Notes each device that the page asks to watch; to run before the page's own scripts."""
 
 
 async def expect_state(page: Page, **claims: str) -> None:
@@ -53,19 +77,23 @@ async def grant(server: Relay, *device_ids: str) -> None:
         await server.store.grant(USER_ID, device_id)
 
 
-async def serve(device: ScriptedDevice, stack: AsyncExitStack) -> str:
-    """Answer the device's next offer with a test picture; give the session's id."""
+async def serve(
+    device: ScriptedDevice, stack: AsyncExitStack, track: MediaStreamTrack | None = None
+) -> str:
+    """Answer the device's next offer with a test picture, or `track`; give the session's id."""
     offer = await device.receive("signal_offer")
     session_id = str(offer["session_id"])
-    await send_answer(device, session_id, (await answer_to(offer, stack)).splitlines())
+    await send_answer(device, session_id, (await answer_to(offer, stack, track)).splitlines())
     return session_id
 
 
-async def answer_to(offer: dict[str, Any], stack: AsyncExitStack) -> str:
-    """Answer an offer with a test picture; gives the SDP, the candidates in it."""
+async def answer_to(
+    offer: dict[str, Any], stack: AsyncExitStack, track: MediaStreamTrack | None = None
+) -> str:
+    """Answer an offer with a test picture, or `track`; gives the SDP, the candidates in it."""
     connection = RTCPeerConnection()
     stack.push_async_callback(connection.close)
-    connection.addTrack(VideoStreamTrack())
+    connection.addTrack(track or VideoStreamTrack())
     sdp = offer["sdp"]
     await connection.setRemoteDescription(RTCSessionDescription(sdp["sdp"], sdp["type"]))
     await connection.setLocalDescription(await connection.createAnswer())

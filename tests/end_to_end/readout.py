@@ -1,11 +1,13 @@
 """What the page's figures say, and beside them what the timestamp cells of the picture say."""
 
+import asyncio
 import re
 import statistics
 from typing import Any
 
 from tests.cells import CELLS_READER
 from tests.end_to_end.house import Watching
+from tests.support import DEADLINE_S
 
 # Reads the cells (camagent/media/timestamp.py) of each picture as it is about to be displayed.
 _READ_CELLS = """(video) => {
@@ -48,7 +50,8 @@ class Readout:
 
     async def until_next(self) -> None:
         """Wait for the next second's figures."""
-        await self._person.page.evaluate(_NEXT)
+        async with asyncio.timeout(DEADLINE_S):
+            await self._person.page.evaluate(_NEXT)
 
     async def text(self, name: str) -> str:
         """Give one figure as it is shown."""

@@ -1,6 +1,5 @@
 """What lets the first picture come soon after a click: what is ready by then, and what stays away."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from playwright.async_api import Page, expect
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage
 from tests.end_to_end.house import DEVICE_ID, USER_ID, relay
-from tests.support import DEADLINE_S, eventually
+from tests.support import eventually
 
 OTHER = "other"
 
@@ -31,7 +30,7 @@ NOTING = """
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path) -> AsyncIterator[Relay]:
     """Hold a relay with two devices and one user who may watch them."""
-    async with asyncio.timeout(4 * DEADLINE_S), relay(tmp_path) as one:
+    async with relay(tmp_path) as one:
         await one.store.add_device(OTHER)
         await one.store.grant(USER_ID, OTHER)
         yield one

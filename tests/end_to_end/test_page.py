@@ -14,6 +14,7 @@ from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
 from tests.end_to_end.house import DEVICE_ID, USER_ID, relay, relay_settings
 from tests.end_to_end.played import (
+    NOTE_REQUESTS,
     answer_to,
     button_of,
     expect_state,
@@ -222,8 +223,12 @@ async def test_after_the_end_nothing_starts_by_itself(
 
     assert (await device.receive("watch_ended"))["reason"] == "user_ended"
     await expect_state(page, state="choosing", watch_state="ended")
-    await page.clock.run_for(3 * POLL_MS)
+    for _ in range(2):
+        # The second question shows that the page has read the answer to the first.
+        async with page.expect_response("**/api/devices"):
+            await page.clock.run_for(POLL_MS)
     await expect_state(page, state="choosing", watch_state="ended")
+    assert len(await server.store.sessions()) == 1
 
 
 async def test_leaving_the_page_ends_the_session(
@@ -277,15 +282,19 @@ async def test_an_offline_device_is_waited_for(
 async def test_what_only_a_person_can_mend_is_not_retried(
     server: Relay, page_for: OpenPage, device_id: str, failure: str, sentence: str
 ) -> None:
-    """The page stops with a sentence and a button, and the list is one key away."""
+    """The page stops with a sentence and a button, asks no more, and the list is one key away."""
     await server.store.add_device("foreign")
-    page = await page_for(server.port, device=device_id)
+    page = await page_for(server.port, device=device_id, before=NOTE_REQUESTS)
     await expect_state(page, state="stopped", failure=failure)
     await expect(page.locator("[data-part=status-title]")).to_have_text(sentence)
     await expect(page.locator("[data-part=countdown]")).to_be_empty()
 
+    await page.clock.run_for(30_000)
+    assert await page.evaluate("asked") == [device_id]
     await page.get_by_role("button", name="Try again").click()
+    await eventually(lambda: page.evaluate("asked.length > 1"))
     await expect_state(page, state="stopped", failure=failure)
+    assert await page.evaluate("asked") == [device_id, device_id]
     await page.keyboard.press("Escape")
     await expect_state(page, state="choosing")
 
@@ -403,6 +412,8 @@ async def test_who_is_offline_is_told_so(server: Relay, page_for: OpenPage) -> N
     await expect_state(page, failure="device_offline")
     await page.context.set_offline(offline=True)
     await expect_state(page, network="offline")
+    async with page.expect_event("requestfailed"):
+        await page.clock.run_for(POLL_MS)
     await expect(page.locator("[data-part=status-title]")).to_have_text("You are offline.")
     await page.context.set_offline(offline=False)
     await expect(page.locator("[data-part=status-title]")).to_have_text("The camera is offline.")

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, expect
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
 from tests.end_to_end.house import DEVICE_ID, agent, watching
-from tests.end_to_end.played import button_of, expect_state, grant, serve, tile_of
+from tests.end_to_end.played import NOTE_TEXTS, button_of, expect_state, grant, serve, tile_of
 from tests.support import eventually
 
 ADD_UP_SHIFTS = """
@@ -88,17 +88,22 @@ async def test_the_last_picture_stays_on_the_card(
 async def test_a_snapshot_is_a_file(
     server: Relay, page_for: OpenPage, device_for: OpenDevice
 ) -> None:
-    """It has the picture's full size, and device and time in its name."""
+    """It has the picture's full size, and device and time in its name; each one is announced."""
     device = await device_for(server.port)
     page = await page_for(server.port, device=DEVICE_ID)
     async with AsyncExitStack() as stack:
         await serve(device, stack)
         await expect_state(page, state="live")
+        await page.evaluate(NOTE_TEXTS, "#aloud")
+        saved = "A snapshot of cam was saved."
         async with page.expect_download() as download:
             await page.get_by_role("button", name="Snapshot").click()
         file = await download.value
+        await expect(page.locator("#aloud")).to_have_text(saved)
         async with page.expect_download():
             await page.keyboard.press("s")
+        await eventually(lambda: page.evaluate("texts.length > 2"))
+        assert await page.evaluate("texts") == [saved, "", saved]
     name = r"cam-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.png"
     assert re.fullmatch(name, file.suggested_filename)
     with Image.open(await file.path()) as picture:

@@ -1,5 +1,6 @@
 """Relay, agent and a real browser: what a person sees, and what happens when a part goes away."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -26,7 +27,7 @@ from tests.end_to_end.house import (
     relay,
     watching,
 )
-from tests.support import eventually, until
+from tests.support import DEADLINE_S, eventually, until
 
 # What Chromium offers when it would also talk and chat: microphone and data channel come first.
 OFFER_EVERYTHING = """async ({ token, deviceId }) => {
@@ -140,8 +141,11 @@ async def test_the_camera_is_off_while_nobody_watches(
             await person.page.get_by_role("button", name="End").click()
             await until(lambda: camera.capture.state.name == "IDLE")
 
-        records = await server.store.sessions()
-        assert [record.reason for record in records] == ["user_ended"]
+        async def is_written() -> bool:
+            records = await server.store.sessions()
+            return [record.reason for record in records] == ["user_ended"]
+
+        await eventually(is_written)
 
 
 async def test_closing_the_page_ends_the_session(
@@ -164,7 +168,8 @@ async def test_what_else_chromium_offers_is_refused(
         page = await browser.new_page()
         await page.goto(f"http://{own_address}:{server.port}/")
         token = make_token(SECRET, USER_ID, 600)
-        result = await page.evaluate(OFFER_EVERYTHING, {"token": token, "deviceId": DEVICE_ID})
+        async with asyncio.timeout(2 * DEADLINE_S):
+            result = await page.evaluate(OFFER_EVERYTHING, {"token": token, "deviceId": DEVICE_ID})
         await page.close()
 
     assert result["width"] == 640
@@ -214,9 +219,10 @@ async def test_the_page_waits_for_a_killed_agent(
     async with watched_programs(browser, own_address, tmp_path) as (programs, person):
         await programs.kill_agent()
         await until_failure(person)
+        await person.until("picture", "still")
 
         await programs.start_agent()
-        await person.until("watchState", "streaming", deadline_s=40)
+        await person.until("picture", "moving", deadline_s=40)
         await person.until_it_moves(15)
 
 
