@@ -142,7 +142,12 @@ class RedisPresence:
         holder = await self._link.tell("GET", _keys(device_id)[0])
         if holder is AWAY:
             raise Unreachable
-        return None if holder is None else str(holder.decode()).partition("|")[0]
+        return None if holder is None else _instance_of(holder)
+
+    def when_found(self, device_id: str, do: Callable[[str], object]) -> None:
+        """Call `do` with the instance that a device is connected to, once Redis has said which."""
+        holder = self._link.tell("GET", _keys(device_id)[0])
+        holder.add_done_callback(lambda done: _pass_instance(done.result(), do))
 
     def take_replaced(self, device_id: str, holder: str) -> None:
         """Hear that another instance has a device, which `holder` had until then."""
@@ -212,6 +217,15 @@ class RedisPresence:
     def _run(self, script: str, device_id: str, *args: Any) -> "asyncio.Future[Any]":
         keys = _keys(device_id)
         return self._link.tell("EVAL", script, len(keys), *keys, *args)
+
+
+def _instance_of(holder: bytes) -> str:
+    return holder.decode().partition("|")[0]
+
+
+def _pass_instance(holder: Any, do: Callable[[str], object]) -> None:
+    if holder is not None and holder is not AWAY:
+        do(_instance_of(holder))
 
 
 def _keys(device_id: str) -> list[str]:
