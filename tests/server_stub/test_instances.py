@@ -266,6 +266,30 @@ async def test_redis_goes_and_comes_back(
     assert said.count("redis.away") == said.count("redis.back") == 2  # one of each instance
 
 
+async def test_a_dead_connection_takes_no_device_from_a_live_one(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that moved while Redis was away stays where it is, whichever instance is back first."""
+    async with two_instances(tmp_path, redis_server.url, heartbeat_interval_s=8) as two:
+        here, there = two.of_devices.presence, two.of_viewers.presence
+        come_back = here.come_back
+
+        async def come_back_last() -> None:
+            await until(lambda: [held.holder for held in there._held.values()] != [None])
+            await come_back()
+
+        monkeypatch.setattr(here, "come_back", come_back_last)
+        redis_server.stop()
+        await until(lambda: _link(two.of_viewers).is_away and _link(two.of_devices).is_away)
+        async with device(two) as dead, device(two.of_viewers) as alive:
+            redis_server.start()
+            assert await dead.ended() == (1008, REPLACED)
+            await alive.nothing_came()
+            assert await there.whereabouts("cam") == two.of_viewers.instance_id
+            async with viewer(two.of_devices) as user:
+                await watch(user, alive)
+
+
 async def test_an_end_that_redis_lost_is_made_up_for(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
