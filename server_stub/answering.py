@@ -6,6 +6,7 @@ import structlog
 
 from camagent.errors import MalformedMessage
 from camagent.signaling.messages import TO_DEVICE, TO_VIEWER, Message, WatchEnded
+from server_stub.absences import Absences
 from server_stub.envelopes import (
     Asked,
     Call,
@@ -47,6 +48,7 @@ class Answering:
         self._presence = presence
         self._sessions = sessions
         self._shared = shared
+        self._absences = Absences(routing, presence, sessions, devices)
         self._devices = devices
         self._limits = limits
 
@@ -97,8 +99,17 @@ class Answering:
             case Tell():
                 device = self._devices.get(asked.device_id)
                 if device is not None:
-                    device.send(TO_DEVICE.decode(asked.text))
+                    self._tell(device, TO_DEVICE.decode(asked.text))
                 return device is not None
+
+    def _tell(self, device: End, message: Message) -> None:
+        """Tell a device of an end, and with it end our half, which we may have kept."""
+        if isinstance(message, WatchEnded):
+            end = message.payload
+            if session := self._sessions.find(end.session_id, device):
+                self._sessions.end(session, end.reason, message=end.message)
+                return
+        device.send(message)
 
     def _agree(self, told: Forget | Compare | Unknown) -> None:
         """Come to one view of the sessions that we share with an instance."""
@@ -106,7 +117,7 @@ class Answering:
         match told:
             case Forget():
                 for session in here:
-                    self._sessions.forget(session, "error")
+                    self._absences.keep(session)
             case Compare():
                 known = {session.session_id for session in here}
                 self._say_unknown(told.sender, set(told.session_ids) - known)

@@ -57,7 +57,7 @@ class EndWatch(_Envelope):
 
 
 class Tell(_Envelope):
-    """Tell a device something about a session that no instance knows any more. Has a reply."""
+    """Tell a device of the end of a session that no instance has both ends of. Has a reply."""
 
     kind: Literal["tell"] = "tell"
     request: str
@@ -95,7 +95,7 @@ class Signal(_Envelope):
 
 
 class Forget(_Envelope):
-    """The sender leaves, and its half of these sessions with it; their pictures may go on."""
+    """The sender leaves, and its half of these sessions with it; their pictures go on for a while."""
 
     kind: Literal["forget"] = "forget"
     session_ids: tuple[str, ...]

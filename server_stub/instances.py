@@ -124,7 +124,7 @@ class Instances:
         return await self._have_done(instance_id, request)
 
     def forget(self, session: WatchSession) -> None:
-        """Have the other instance, if there is one, forget a session as this one does."""
+        """Tell the other instance, if there is one, that this one leaves a session to it."""
         if remote := remote_end(session):
             own = self._routing.instance_id
             self._routing.send(

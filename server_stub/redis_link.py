@@ -26,6 +26,12 @@ log = structlog.get_logger(__name__)
 AWAY: Final = object()
 """The answer to a command that Redis did not answer."""
 
+NOW_MS: Final = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+"""
+"""The beginning of a script that has to know the time, in Unix milliseconds: Redis' own."""
+
 TROUBLE = (RedisError, OSError, TimeoutError)
 
 _TIMEOUT_S = 2.0

@@ -1,30 +1,40 @@
 """Presence that several instances share in Redis.
 
 Each step is one script, so for everybody else it happens at once. A device's holder is
-`instance|epoch`; whoever holds it not may neither refresh nor end it. What is local is mirrored in
-this process: without Redis it goes on, and comes back there with Redis.
+`instance|epoch|since`; whoever holds it not may neither refresh nor end it. What is local is mirrored
+in this process: without Redis it goes on, and comes back there with Redis.
+
+Several instances may come back with the same device. Each says how long ago it came there, for their
+clocks may differ; `since` is when that was by Redis' clock, in Unix milliseconds. The latest wins.
 """
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from server_stub.envelopes import CHANNELS
 from server_stub.presence import Lease, MemoryPresence, Unreachable
-from server_stub.redis_link import AWAY, RedisLink
+from server_stub.redis_link import AWAY, NOW_MS, RedisLink
 
 # KEYS are presence, report and epoch.
-# ARGV: this instance, milliseconds to live, the device's id, what channels start with.
-_REGISTER = """
+# ARGV: this instance, milliseconds to live, the device's id, what channels start with, milliseconds
+# since it came. Gives the holder, or 0 if it came to another instance later. Of its own connections
+# an instance knows the newest itself. A holder of the future is one of before the clock was put back.
+_REGISTER = f"""{NOW_MS}
+local since_ms = now_ms - ARGV[5]
 local old = redis.call('GET', KEYS[1])
-local holder = ARGV[1] .. '|' .. redis.call('INCR', KEYS[3])
+local at, old_since_ms = string.match(old or '', '^(%x+)|%d+|?(%d*)$')
+local is_of_another = at and at ~= ARGV[1]
+if is_of_another and since_ms < math.min(tonumber(old_since_ms) or 0, now_ms) then return 0 end
+local epoch = redis.call('INCR', KEYS[3])
+local holder = string.format('%s|%d|%.0f', ARGV[1], epoch, since_ms)
 redis.call('SET', KEYS[1], holder, 'PX', ARGV[2])
 redis.call('DEL', KEYS[2])
-local at = old and string.match(old, '^(%x+)|')
-if at and at ~= ARGV[1] then
-  local told = {kind = 'replaced', sender = ARGV[1], device_id = ARGV[3], holder = old}
+if is_of_another then
+  local told = {{kind = 'replaced', sender = ARGV[1], device_id = ARGV[3], holder = old}}
   redis.call('PUBLISH', ARGV[4] .. at, cjson.encode(told))
 end
 return holder
@@ -55,6 +65,7 @@ _LONGEST_GATHERING_S = 1.0
 @dataclass
 class _Held:
     on_replaced: Callable[[], None]
+    since_s: float
     holder: str | None = None
     """None: not in Redis yet, which was away."""
 
@@ -65,10 +76,18 @@ class RedisPresence:
     Refreshes are gathered for a while and sent together: no heartbeat waits for Redis.
     """
 
-    def __init__(self, link: RedisLink, instance_id: str, *, time_to_live_s: float) -> None:
+    def __init__(
+        self,
+        link: RedisLink,
+        instance_id: str,
+        *,
+        time_to_live_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._link = link
         self._instance_id = instance_id
-        self._local = MemoryPresence(time_to_live_s)
+        self._clock = clock
+        self._local = MemoryPresence(time_to_live_s, clock)
         self._time_to_live_ms = max(1, round(time_to_live_s * 1000))
         self._held: dict[Lease, _Held] = {}
         self._due: set[Lease] = set()
@@ -83,8 +102,8 @@ class RedisPresence:
     async def register(self, device_id: str, on_replaced: Callable[[], None]) -> Lease:
         """See `Presence`."""
         lease = self._local.take(device_id)
-        self._held[lease] = _Held(on_replaced)
-        await self._claim(lease)
+        held = self._held[lease] = _Held(on_replaced, self._clock())
+        await self._claim(lease, held)
         return lease
 
     def holds(self, lease: Lease) -> bool:
@@ -142,7 +161,12 @@ class RedisPresence:
         holder = await self._link.tell("GET", _keys(device_id)[0])
         if holder is AWAY:
             raise Unreachable
-        return None if holder is None else str(holder.decode()).partition("|")[0]
+        return None if holder is None else _instance_of(holder)
+
+    def when_found(self, device_id: str, do: Callable[[str], object]) -> None:
+        """Call `do` with the instance that a device is connected to, once Redis has said which."""
+        holder = self._link.tell("GET", _keys(device_id)[0])
+        holder.add_done_callback(lambda done: _pass_instance(done.result(), do))
 
     def take_replaced(self, device_id: str, holder: str) -> None:
         """Hear that another instance has a device, which `holder` had until then."""
@@ -168,8 +192,8 @@ class RedisPresence:
         if held is None or not self._local.holds(lease):
             return
         if held.holder is None:
-            # It came while Redis was away, so it is newer than whoever Redis knows.
-            self._claim(lease)
+            # It came while Redis was away.
+            self._claim(lease, held)
         else:
             args = (held.holder, self._time_to_live_ms)
             answer = self._run(_REFRESH, lease.device_id, *args)
@@ -179,15 +203,23 @@ class RedisPresence:
         if answer == 0:
             self._lose(lease)
 
-    def _claim(self, lease: Lease) -> "asyncio.Future[Any]":
-        """Make a lease the holder in Redis; an instance that had the device hears of it."""
-        args = (self._instance_id, self._time_to_live_ms, lease.device_id, CHANNELS)
+    def _claim(self, lease: Lease, held: _Held) -> "asyncio.Future[Any]":
+        """Make a lease the holder in Redis, unless another instance has a newer one.
+
+        An instance that had the device hears of it.
+        """
+        # Rounded down: who came later may not seem to have come first.
+        age_ms = int((self._clock() - held.since_s) * 1000)
+        args = (self._instance_id, self._time_to_live_ms, lease.device_id, CHANNELS, age_ms)
         answer = self._run(_REGISTER, lease.device_id, *args)
         answer.add_done_callback(lambda done: self._claimed(lease, done.result()))
         return answer
 
     def _claimed(self, lease: Lease, answer: Any) -> None:
         if answer is AWAY:
+            return
+        if answer == 0:
+            self._lose(lease)
             return
         holder = answer.decode()
         held = self._held.get(lease)
@@ -212,6 +244,15 @@ class RedisPresence:
     def _run(self, script: str, device_id: str, *args: Any) -> "asyncio.Future[Any]":
         keys = _keys(device_id)
         return self._link.tell("EVAL", script, len(keys), *keys, *args)
+
+
+def _instance_of(holder: bytes) -> str:
+    return holder.decode().partition("|")[0]
+
+
+def _pass_instance(holder: Any, do: Callable[[str], object]) -> None:
+    if holder is not None and holder is not AWAY:
+        do(_instance_of(holder))
 
 
 def _keys(device_id: str) -> list[str]:

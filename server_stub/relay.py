@@ -1,9 +1,11 @@
 """What all connections of one relay share."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -21,6 +23,7 @@ from server_stub.metrics import Meters
 from server_stub.presence import HEARTBEATS_TO_LIVE, MemoryPresence, Presence, new_instance_id
 from server_stub.quotas import WatchLimits
 from server_stub.rights import Rights
+from server_stub.scribe import Record, Scribe
 from server_stub.sessions import Sessions, WatchSession
 from server_stub.settings import RelaySettings
 from server_stub.store import Store, open_store
@@ -32,8 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_MOST_RECORDS_WAITING = 10_000
-_LAST_RECORDS_DEADLINE_S = 5.0
 _LOOK_INTERVAL_S = 1.0
 _LOOKS_AT_ONCE = 100
 _LOOKS_WHILE_GOING = 50
@@ -119,9 +120,7 @@ class Relay:
         self.rights = Rights(store, self.devices, self.sessions)
         self.meters.watch(sessions=lambda: len(self.sessions), devices=lambda: len(self.devices))
         self.present: set[Connection] = set()
-        self._records: asyncio.Queue[Coroutine[Any, Any, object]] = asyncio.Queue(
-            _MOST_RECORDS_WAITING
-        )
+        self._records = Scribe()
 
     async def drain(self, over_s: float) -> None:
         """Take no new connections and say goodbye to those that are here, spread over `over_s`."""
@@ -162,36 +161,24 @@ class Relay:
         if self.instances is not None:
             self.instances.forget(session)
 
-    def record(self, work: Coroutine[Any, Any, object]) -> bool:
+    def record(self, record: Record) -> bool:
         """Have something written down soon; nobody waits for the database. False: it cannot be."""
-        try:
-            self._records.put_nowait(work)
-        except asyncio.QueueFull:
-            work.close()
-            log.warning("relay.record_dropped", waiting=_MOST_RECORDS_WAITING)
-            return False
-        return True
+        return self._records.take(record)
 
     def note_seen(self, device_id: str) -> None:
         """Have it written down that a device is or was there; those of a storm together."""
         self._seen.add(device_id)
-        if len(self._seen) == 1 and not self.record(self._write_seen()):
+        if len(self._seen) == 1 and not self.record(partial(self._write_seen, self._seen)):
             self._seen.clear()
 
-    async def _write_seen(self) -> None:
-        seen, self._seen = self._seen, set()
+    async def _write_seen(self, seen: set[str]) -> None:
+        if self._seen is seen:
+            self._seen = set()  # for whoever comes from now on
         await self.store.seen(seen)
 
     async def write_records(self) -> None:
         """Write down what `record` collected, in order, until cancelled."""
-        while True:
-            work = await self._records.get()
-            try:
-                await work
-            except Exception as error:  # noqa: BLE001 - no record is worth the relay
-                log.warning("relay.record_lost", problem=type(error).__name__)
-            finally:
-                self._records.task_done()
+        await self._records.work()
 
     async def look_after_connections(self) -> None:
         """Look after all connections time and again, until cancelled: one timer for thousands."""
@@ -205,21 +192,17 @@ class Relay:
 
     async def write_last_records(self) -> None:
         """Let `write_records` come to the end, unless the database takes too long."""
-        try:
-            async with asyncio.timeout(_LAST_RECORDS_DEADLINE_S):
-                await self._records.join()
-        except TimeoutError:
-            log.warning("relay.records_lost", waiting=self._records.qsize())
-            while not self._records.empty():
-                self._records.get_nowait().close()
+        await self._records.finish()
 
     def _write_start(self, session: WatchSession) -> None:
         self.record(
-            self.store.start_session(
+            partial(
+                self.store.start_session,
                 session.session_id,
                 session.device_id,
                 session.user_id,
                 instance_id=self.instance_id,
+                at=datetime.now(UTC),
             )
         )
 
@@ -227,7 +210,8 @@ class Relay:
         if session.has_place:
             self.watching.leave_place(session.user_id, session.session_id)
         self.meters.session_ended(reason)
-        self.record(self.store.end_session(session.session_id, reason))
+        now = datetime.now(UTC)
+        self.record(partial(self.store.end_session, session.session_id, reason, at=now))
 
 
 RELAY: web.AppKey[Relay] = web.AppKey("relay", Relay)

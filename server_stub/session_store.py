@@ -1,10 +1,12 @@
 """Watch sessions in SQL."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from server_stub.database import Database, in_batches
 from server_stub.records import SessionRecord
@@ -17,19 +19,32 @@ class SessionStore(Database):
     """What is written down of watch sessions."""
 
     async def start_session(
-        self, session_id: str, device_id: str, user_id: str, *, instance_id: str
+        self,
+        session_id: str,
+        device_id: str,
+        user_id: str,
+        *,
+        instance_id: str,
+        at: datetime | None = None,
     ) -> None:
-        """Write down that a watch session began, and which instance of the relay has it."""
+        """Write down that a watch session began, now or `at`, and which instance of the relay has it.
+
+        Again changes nothing.
+        """
         row = {"session_id": session_id, "device_id": device_id, "user_id": user_id}
         row |= {"instance_id": instance_id}
-        await self._write(insert(watch_sessions).values(row | {"started_at": _now()}))
+        # Ids are random: one that is there is this session's, written down without our hearing so.
+        with suppress(IntegrityError):
+            await self._write(insert(watch_sessions).values(row | {"started_at": at or _now()}))
 
-    async def end_session(self, session_id: str, reason: str) -> None:
-        """Write down that and why a watch session ended."""
+    async def end_session(
+        self, session_id: str, reason: str, *, at: datetime | None = None
+    ) -> None:
+        """Write down that and why a watch session ended, now or `at`. Again changes nothing."""
         query = update(watch_sessions).where(
             watch_sessions.c.session_id == session_id, watch_sessions.c.ended_at.is_(None)
         )
-        await self._write(query.values(ended_at=_now(), reason=reason))
+        await self._write(query.values(ended_at=at or _now(), reason=reason))
 
     async def instances_in_sessions(self) -> list[str]:
         """List the instances that have sessions open; `""` is one of long ago, without a name."""

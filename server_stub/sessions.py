@@ -166,6 +166,15 @@ class Sessions:
                 end.send(WatchEnded(payload=payload))
         log.info("session.ended", session_id=session.session_id, reason=reason, message=message)
 
+    def exchange(self, session: WatchSession, old: End, new: End) -> None:
+        """Let `new` be the end of a live session that `old` was."""
+        self._leave(session, old)
+        if old is session.device:
+            session.device = new
+        else:
+            session.viewer = new
+        self._of_end[new].add(session)
+
     def end_all_of(self, end: End, reason: WatchEndReason) -> None:
         """End every session of an end that is gone."""
         for session in self.of(end):
@@ -190,12 +199,15 @@ class Sessions:
         for timer in session.timers:
             timer.cancel()
         for end in (session.device, session.viewer):
-            self._of_end[end].discard(session)
-            if not self._of_end[end]:
-                del self._of_end[end]
+            self._leave(session, end)
         if session.is_ours:
             self._on_end(session, reason)
         return True
+
+    def _leave(self, session: WatchSession, end: End) -> None:
+        self._of_end[end].discard(session)
+        if not self._of_end[end]:
+            del self._of_end[end]
 
     def _end_unanswered(self, session: WatchSession) -> None:
         if not session.is_answered:

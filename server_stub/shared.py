@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal
 
-from camagent.signaling.messages import Error, Message, encode
+from camagent.signaling.messages import Error, Message, WatchEndReason, encode
 from server_stub.envelopes import Signal
 from server_stub.routing import Routing
 from server_stub.sessions import Sessions, WatchSession
@@ -22,6 +22,11 @@ class RemoteEnd:
         self.session_id = session_id
         self.side: Side = side
         self._shared = shared
+
+    @property
+    def loss(self) -> WatchEndReason:
+        """Why a session is over that has lost this end."""
+        return "device_disconnected" if self.side == "device" else "viewer_disconnected"
 
     def send(self, message: Message) -> None:
         """Send a message there; never blocks. Whoever sent it hears if it does not arrive."""
@@ -66,14 +71,15 @@ class SharedSessions:
         return [one for one in found if (r := remote_end(one)) and r.instance_id == instance_id]
 
     def lose(self, session: WatchSession) -> None:
-        """End a session whose other half is gone; there may be nobody else to write that down."""
+        """End a session whose other half is gone; there may be nobody else to write that down.
+
+        Nothing happens if that half has said meanwhile that it leaves.
+        """
         remote = remote_end(session)
-        assert remote is not None
+        if remote is None:
+            return
         session.is_ours = True
-        reason: Literal["device_disconnected", "viewer_disconnected"] = (
-            "device_disconnected" if remote.side == "device" else "viewer_disconnected"
-        )
-        self._sessions.end(session, reason, ended_by=remote)
+        self._sessions.end(session, remote.loss, ended_by=remote)
 
     def _answer_lost(self, to: RemoteEnd, message: Message, *, is_nobody: bool) -> None:
         """Let whoever sent a message know that it did not arrive."""
@@ -83,8 +89,13 @@ class SharedSessions:
         if is_nobody and self._routing.is_settled:
             self.lose(session)
         else:
-            text = Error.Payload(message="The other end cannot be reached now")
-            session.other(to).send(Error(request_id=message.request_id, payload=text))
+            session.other(to).send(unreachable(message))
+
+
+def unreachable(message: Message) -> Error:
+    """Say to whoever sent a message that it did not arrive."""
+    text = Error.Payload(message="The other end cannot be reached now")
+    return Error(request_id=message.request_id, payload=text)
 
 
 def remote_end(session: WatchSession) -> RemoteEnd | None:

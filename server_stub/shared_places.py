@@ -8,16 +8,12 @@ import asyncio
 from collections import defaultdict
 from typing import Any
 
-from server_stub.redis_link import AWAY, RedisLink
+from server_stub.redis_link import AWAY, NOW_MS, RedisLink
 
 _RENEWALS_PER_LIFE = 3
 
-_NOW_MS = """
-local time = redis.call('TIME')
-local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-"""
 # KEYS: the places, each with when its lease ends. ARGV: milliseconds to live, how many may be, the new one.
-_TAKE = f"""{_NOW_MS}
+_TAKE = f"""{NOW_MS}
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now_ms)
 if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
 redis.call('ZADD', KEYS[1], now_ms + ARGV[1], ARGV[3])
@@ -25,7 +21,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return 1
 """
 # ARGV: milliseconds to live, and the places.
-_RENEW = f"""{_NOW_MS}
+_RENEW = f"""{NOW_MS}
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now_ms + ARGV[1], ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 """

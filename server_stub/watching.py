@@ -3,6 +3,8 @@
 import time
 import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -158,7 +160,8 @@ async def end_watch(
     except Unreachable:
         return False
     if is_told:
-        relay.record(relay.store.end_session(session_id, "user_ended"))
+        now = datetime.now(UTC)
+        relay.record(partial(relay.store.end_session, session_id, "user_ended", at=now))
     return is_told
 
 

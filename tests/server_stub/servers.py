@@ -79,7 +79,8 @@ class PostgresServer:
 
     def create(self) -> None:
         if self._user is not None:
-            _chown(self._folder, self._user)
+            subprocess.run(["chown", self._user, self._folder], check=True)
+            _let_others_through_to(self._folder)
         subprocess.run(
             [
                 *(self._initdb, "--pgdata", self._folder / "data", "--username", "relay"),
@@ -92,6 +93,9 @@ class PostgresServer:
         )
 
     def start(self) -> None:
+        if self._user is not None:
+            # Again: pytest closes the folder of all its runs with each one that begins.
+            _let_others_through_to(self._folder)
         self._process = subprocess.Popen(
             [
                 *(self._postgres, "-D", self._folder / "data", "-k", self._folder),
@@ -143,9 +147,7 @@ class PostgresServer:
             self._process = None
 
 
-def _chown(folder: Path, user: str) -> None:
-    """Give a folder to a user, and let that user through to it."""
-    subprocess.run(["chown", user, folder], check=True)
+def _let_others_through_to(folder: Path) -> None:
     for parent in folder.parents:
         if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
             parent.chmod(parent.stat().st_mode | 0o011)

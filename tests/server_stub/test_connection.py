@@ -348,7 +348,7 @@ async def test_a_database_that_is_away_ends_nobody(
                 await cam.payload("watch_ended")
                 with pytest.raises(OperationalError):
                     await relay.store.devices()
-                await relay._records.join()
+            assert (await recorded(relay, session_id)).reason == "user_ended"
             await recorded(relay, await _watch_and_end(user, cam))
     assert not [line for line in logs if line["log_level"] == "error"]
 
@@ -377,6 +377,7 @@ async def test_a_database_that_falls_silent_ends_nobody(
             await _expect_unavailable(relay)
             await user.send("end_watch", {"session_id": session_id})
             await cam.payload("watch_ended")
+        assert (await recorded(relay, session_id)).reason == "user_ended"
         await recorded(relay, await _watch_and_end(user, cam))
 
 

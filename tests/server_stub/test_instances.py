@@ -266,6 +266,30 @@ async def test_redis_goes_and_comes_back(
     assert said.count("redis.away") == said.count("redis.back") == 2  # one of each instance
 
 
+async def test_a_dead_connection_takes_no_device_from_a_live_one(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that moved while Redis was away stays where it is, whichever instance is back first."""
+    async with two_instances(tmp_path, redis_server.url, heartbeat_interval_s=8) as two:
+        here, there = two.of_devices.presence, two.of_viewers.presence
+        come_back = here.come_back
+
+        async def come_back_last() -> None:
+            await until(lambda: [held.holder for held in there._held.values()] != [None])
+            await come_back()
+
+        monkeypatch.setattr(here, "come_back", come_back_last)
+        redis_server.stop()
+        await until(lambda: _link(two.of_viewers).is_away and _link(two.of_devices).is_away)
+        async with device(two) as dead, device(two.of_viewers) as alive:
+            redis_server.start()
+            assert await dead.ended() == (1008, REPLACED)
+            await alive.nothing_came()
+            assert await there.whereabouts("cam") == two.of_viewers.instance_id
+            async with viewer(two.of_devices) as user:
+                await watch(user, alive)
+
+
 async def test_an_end_that_redis_lost_is_made_up_for(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
@@ -302,7 +326,7 @@ async def test_a_relay_starts_without_redis(redis_server: RedisServer, tmp_path:
 async def test_an_instance_that_stops_leaves_nothing(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Its devices and its own name are gone from Redis; others forget its sessions, quietly."""
+    """Its devices and its own name are gone from Redis; who waits for an answer is told so."""
     settings = relay_settings(tmp_path, redis_url=SecretStr(redis_server.url))
     async with running(settings) as staying:
         await staying.store.add_device("cam")
@@ -315,9 +339,9 @@ async def test_an_instance_that_stops_leaves_nothing(
                 session_id = await watch(user, cam)
                 await leaving.drain(0)
                 assert await cam.ended() == (1001, "relay stops")
-                await until(lambda: len(staying.sessions) == 0)
-            await user.nothing_came()
-            assert (await recorded(staying, session_id)).reason == "error"
+                ended = {"session_id": session_id, "reason": "device_disconnected"}
+                assert await user.payload("watch_ended") == ended
+            assert (await recorded(staying, session_id)).reason == "device_disconnected"
             own = channel_of(staying.instance_id)
             left = await redis_server.keys()
             # A bucket is left to fill by itself.

@@ -394,6 +394,69 @@ async def test_who_came_while_redis_was_away_is_the_newest(redis_server: RedisSe
         assert lost == ["here"]
 
 
+@pytest.mark.parametrize("newer_is_first", [True, False])
+async def test_of_those_who_came_while_redis_was_away_the_last_wins(
+    redis_url: str, *, newer_is_first: bool
+) -> None:
+    """In whichever order their instances come back: that says nothing about their connections."""
+    lost: list[str] = []
+    now_s = 100.0
+    async with open_redis(redis_url) as one, open_redis(redis_url) as another:
+        here, there = (
+            RedisPresence(link, new_instance_id(), time_to_live_s=LONG_S, clock=lambda: now_s)
+            for link in (one, another)
+        )
+        for link in (one, another):
+            link.lost(OSError("as told"))
+        older = await here.register("cam", lambda: lost.append("here"))
+        now_s = 101.0
+        newer = await there.register("cam", lambda: lost.append("there"))
+        now_s = 102.0
+        for link in (one, another):
+            link.back()
+        for side in (there, here) if newer_is_first else (here, there):
+            await side.come_back()
+        here._renew(older)
+        there._renew(newer)
+        await one.settle()
+        await another.settle()
+        await until(lambda: lost)
+        assert not here.holds(older)
+        assert await here.whereabouts("cam") == there._instance_id
+        assert await there.unregister(newer)
+    assert lost == ["here"]
+
+
+async def test_who_came_after_redis_was_back_is_newer_than_who_came_before(
+    redis_url: str,
+) -> None:
+    """A claim that comes late takes the device from nobody, and the instance of it knows."""
+    lost: list[str] = []
+    now_s = 100.0
+    async with in_redis(redis_url) as there, open_redis(redis_url) as link:
+        here = RedisPresence(link, new_instance_id(), time_to_live_s=LONG_S, clock=lambda: now_s)
+        link.lost(OSError("as told"))
+        await here.register("cam", lambda: lost.append("here"))
+        newer = await there.register("cam", lambda: lost.append("there"))
+        there.report(newer, {"battery": 85})
+        now_s = 101.0
+        link.back()
+        await here.come_back()
+        assert lost == ["here"]
+        assert await here.last_report("cam") == {"battery": 85}
+        assert await there.unregister(newer)
+
+
+async def test_a_clock_that_was_put_back_keeps_nobody_out(redis_url: str) -> None:
+    """A holder of the future is no newer than who comes now; nor is one of an older release."""
+    async with in_redis(redis_url) as presence, Redis.from_url(redis_url) as redis:
+        for holder in ("00ff|7|9999999999999", "00ff|7"):
+            await redis.set("camagent:{cam}:presence", holder, px=60_000)
+            lease = await presence.register("cam", ignored)
+            assert await presence.whereabouts("cam") == presence._instance_id
+            assert await presence.unregister(lease)
+
+
 async def test_what_redis_refuses_for_one_device_is_nothing_to_others(redis_url: str) -> None:
     """A key of the wrong kind costs its own device the presence, and nobody else."""
     async with in_redis(redis_url) as presence, Redis.from_url(redis_url) as redis:
