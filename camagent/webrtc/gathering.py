@@ -27,6 +27,7 @@ from aioice.ice import (
 from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
+from camagent.webrtc.consent import Consent
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
 from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
 from camagent.webrtc.server_problem import Problem, explain
@@ -60,6 +61,7 @@ class TricklingConnection(Connection):
     """Set when there may be something to check, or nothing to wait for any more."""
     turn_problems: list[Problem]
     """What each TURN server was of no use for; those still being asked are not among them."""
+    consent = Consent()
 
     async def gather_candidates(self) -> None:
         """Find the host candidates; the others are `find_more`'s."""
@@ -130,6 +132,12 @@ class TricklingConnection(Connection):
             await super().close()
         finally:
             giving_up.cancel()
+
+    async def query_consent(self) -> None:
+        """Close once the viewer's consent to be sent to has expired."""
+        await self.consent.expired(self)
+        self._query_consent_task = None
+        await self.close()
 
     def build_request(self, pair: CandidatePair, nominate: bool) -> Message:  # noqa: FBT001 - aioice's
         """Make a check, and remember it for `check_incoming`."""

@@ -35,7 +35,9 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
             "_local_candidates",
             "_local_candidates_end",
             "_local_candidates_start",
+            "_nominated",
             "_protocols",
+            "_query_consent_task",
             "_remote_candidates",
             "_transport_policy",
         )
@@ -48,7 +50,9 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         "_local_candidates": [],
         "_local_candidates_end": False,
         "_local_candidates_start": False,
+        "_nominated": {},
         "_protocols": [],
+        "_query_consent_task": None,
         "_remote_candidates": [],
         "_transport_policy": TransportPolicy.RELAY,
     }
@@ -62,12 +66,18 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection._check_list_maybe_fail, ["self"]),
         (Connection._check_periodic, ["self"]),
         (Connection.add_remote_candidate, ["self", "remote_candidate"]),
+        (Connection.build_request, ["self", "pair", "nominate"]),
         (Connection.connect, ["self"]),
+        (Connection.query_consent, ["self"]),
         (Connection.request_received, ["self", "message", "addr", "protocol"]),
         (Connection.sort_check_list, ["self"]),
         (Connection.gather_candidates, ["self"]),
         (Connection.close, ["self"]),
         (Connection.get_component_candidates, ["self", "component", "addresses", "timeout"]),
+        (
+            ice.StunProtocol.request,
+            ["self", "request", "addr", "integrity_key", "retransmissions"],
+        ),
         (ice.server_reflexive_candidate, ["protocol", "stun_server"]),
         (
             ice.relayed_candidate,
@@ -108,6 +118,11 @@ async def test_connecting_goes_by_the_names_that_we_override() -> None:
     # A check list that goes on without `connect` is waited for.
     assert "if not self._check_periodic():" in connect
     assert "await self._check_list_state.get()" in connect
+    # Whoever closes by himself must not be waited for by `close`.
+    assert "self._query_consent_task = asyncio.create_task(self.query_consent())" in connect
+    consent = inspect.getsource(Connection.query_consent)
+    assert "self._query_consent_task = None\n" in consent
+    assert "in self._nominated.values():" in consent
 
 
 async def test_a_late_protocol_is_paired() -> None:
