@@ -13,8 +13,7 @@ are tried by test_contract.py.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import structlog
 from aioice import Candidate, Connection, TransportPolicy
@@ -30,17 +29,16 @@ from aiortc import RTCIceTransport
 from camagent.webrtc.consent import Consent
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
 from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
+from camagent.webrtc.relays import GIVE_BACK_DEADLINE_S, Asked, abandon, call_off
 from camagent.webrtc.server_problem import Problem, explain
 
 log = structlog.get_logger(__name__)
 
 Announce = Callable[[Candidate], None]
-_Asked = asyncio.Task[StunProtocol | None]
 
 _SERVER_DEADLINE_S = 5.0
 _BETWEEN_RELAYS_S = 0.4
 _BETWEEN_CHECKS_S = 0.02
-_GIVE_BACK_DEADLINE_S = 1.5
 _COMPONENT = 1
 # KeyError: an answer without our address in it.
 _UNUSABLE = (KeyError, OSError, TransactionError, ValueError)
@@ -127,7 +125,7 @@ class TricklingConnection(Connection):
         relays = [one for one in self._protocols if one.local_candidate.type == "relay"]
         for relay in relays:
             relay.transport.close()
-        giving_up = asyncio.get_running_loop().call_later(_GIVE_BACK_DEADLINE_S, _abandon, relays)
+        giving_up = asyncio.get_running_loop().call_later(GIVE_BACK_DEADLINE_S, abandon, relays)
         try:
             await super().close()
         finally:
@@ -197,7 +195,7 @@ class TricklingConnection(Connection):
     async def _find_relay(self, announce: Announce) -> None:
         """Ask the TURN servers one after the other, without waiting for the one before to fail."""
         untried = list(self.servers.turn)
-        asked: set[_Asked] = set()
+        asked: set[Asked] = set()
         try:
             while untried or asked:
                 if untried:
@@ -213,7 +211,7 @@ class TricklingConnection(Connection):
                         other.transport.close()
                     return
         finally:
-            await _call_off(asked)
+            await call_off(asked)
 
     async def _allocate(self, server: TurnServer) -> StunProtocol | None:
         try:
@@ -245,30 +243,6 @@ class TricklingConnection(Connection):
             self._pair_remote_candidate(remote)
         self.sort_check_list()
         announce(protocol.local_candidate)
-
-
-async def _call_off(asked: set[_Asked]) -> None:
-    """Ask these servers no longer; aioice closes what an allocation that is cancelled had opened."""
-    for task in asked:
-        task.cancel()
-    for relay in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(relay, StunProtocol):
-            relay.transport.close()
-
-
-def _abandon(relays: Sequence[StunProtocol]) -> None:
-    """Let go of relays that are closing, without a word from their servers."""
-    for relay in relays:
-        log.info("ice.relay_abandoned", after_s=_GIVE_BACK_DEADLINE_S)
-        transport: Any = relay.transport
-        for task in (
-            transport._TurnTransport__close_task,  # noqa: SLF001 - contract test
-            *transport._TurnTransport__send_tasks,  # noqa: SLF001
-        ):
-            task.cancel()
-        # Closed gently, TCP would wait until the server has taken what was sent, and TLS, whose
-        # server may have taken its relay back and gone then, until it has said goodbye.
-        transport._TurnTransport__inner_protocol.transport.abort()  # noqa: SLF001
 
 
 def trickle(
