@@ -13,6 +13,7 @@ are tried by test_contract.py.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -23,6 +24,7 @@ from aioice.ice import (
     relayed_candidate,
     server_reflexive_candidate,
 )
+from aioice.mdns import is_mdns_hostname
 from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
@@ -59,7 +61,11 @@ class TricklingConnection(Connection):
     """Set when there may be something to check, or nothing to wait for any more."""
     turn_problems: list[Problem]
     """What each TURN server was of no use for; those still being asked are not among them."""
+    names = 0
+    """How many of the viewer's candidates were names, which multicast DNS has to find."""
     consent = Consent()
+    patience_s = 5.0
+    """How long the viewer's checks are waited for when nothing else can be expected."""
 
     async def gather_candidates(self) -> None:
         """Find the host candidates; the others are `find_more`'s."""
@@ -76,16 +82,26 @@ class TricklingConnection(Connection):
 
         aioice looks every 20 ms what has come of its checks. Here it is called once there is
         something to check, paces the checks beside that, and waits for their outcome.
+
+        A viewer none of whose candidates is of use here may still find us by its own checks, which
+        come once it knows the last of ours (RFC 8863).
         """
         while self._has_nothing_to_check and self._remote_candidates_expected():
-            self.news.clear()
-            await self.news.wait()
+            await self._next_news()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.patience_s):
+                while self._has_nothing_to_check:
+                    await self._next_news()
         await super().connect()
 
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
         """Add one of the viewer's candidates, or None when there are no more."""
-        await super().add_remote_candidate(remote_candidate)
-        self.news.set()
+        if remote_candidate is not None and is_mdns_hostname(remote_candidate.host):
+            self.names += 1
+        try:
+            await super().add_remote_candidate(remote_candidate)
+        finally:
+            self.news.set()
 
     def request_received(
         self, message: Message, addr: tuple[str, int], protocol: StunProtocol
@@ -158,7 +174,14 @@ class TricklingConnection(Connection):
 
     @property
     def _has_nothing_to_check(self) -> bool:
-        return not (self._remote_candidates or self._early_checks or self._closing)
+        return not (self._check_list or self._early_checks or self._closing)
+
+    async def _next_news(self) -> None:
+        self.news.clear()
+        await self.news.wait()
+
+    def _prune_components(self) -> None:
+        """Keep the only component, also where the viewer has no candidate of it yet."""
 
     def _check_periodic(self) -> bool:
         """Begin a check now and others later; false lets `connect` wait for what comes of them."""
@@ -242,6 +265,7 @@ class TricklingConnection(Connection):
         for remote in self._remote_candidates:
             self._pair_remote_candidate(remote)
         self.sort_check_list()
+        self.news.set()
         announce(protocol.local_candidate)
 
 

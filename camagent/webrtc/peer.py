@@ -221,6 +221,7 @@ class Peer:
             stage=self.stage,
             ours=[one.type for one in self._trickling.local_candidates],
             theirs=[one.type for one in self._trickling.remote_candidates],
+            names=self._trickling.names,
             pairs=len(self._trickling.checked_pairs()),
             turn_servers=len(self._servers.turn),
             turn_problems=self._trickling.turn_problems,

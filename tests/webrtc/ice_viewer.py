@@ -1,10 +1,10 @@
 """The two ends of ICE alone: ours, and a viewer's that is aioice's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
-from aioice import Connection
+from aioice import Candidate, Connection
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from camagent.webrtc.gathering import TricklingConnection, trickle
@@ -20,23 +20,30 @@ def new_connection(servers: IceServers | None = None) -> TricklingConnection:
     return connection
 
 
-async def no_more(connection: TricklingConnection) -> None:
-    """Let our end know all of its candidates."""
-    await connection.gather_candidates()
-    connection.is_gathering = False
+async def tell(connection: Connection, candidates: Iterable[Candidate]) -> None:
+    """Let one end know these candidates of the other, and that there are no more."""
+    for candidate in (*candidates, None):
+        await connection.add_remote_candidate(candidate)
+
+
+@asynccontextmanager
+async def strangers() -> AsyncIterator[tuple[TricklingConnection, Connection]]:
+    """Hold our end and the viewer's: each has all of its own candidates, none the other's."""
+    ours, theirs = new_connection(), Connection(ice_controlling=True)
+    for one, other in ((ours, theirs), (theirs, ours)):
+        await one.gather_candidates()
+        one.remote_username, one.remote_password = other.local_username, other.local_password
+    ours.is_gathering = False
+    try:
+        yield ours, theirs
+    finally:
+        await asyncio.gather(ours.close(), theirs.close())
 
 
 @asynccontextmanager
 async def introduced() -> AsyncIterator[tuple[TricklingConnection, Connection]]:
     """Hold our end and the viewer's, each of which knows the other's candidates."""
-    ours, theirs = new_connection(), Connection(ice_controlling=True)
-    await no_more(ours)
-    await theirs.gather_candidates()
-    for one, other in ((ours, theirs), (theirs, ours)):
-        one.remote_username, one.remote_password = other.local_username, other.local_password
-        for candidate in (*other.local_candidates, None):
-            await one.add_remote_candidate(candidate)
-    try:
+    async with strangers() as (ours, theirs):
+        await tell(ours, theirs.local_candidates)
+        await tell(theirs, ours.local_candidates)
         yield ours, theirs
-    finally:
-        await asyncio.gather(ours.close(), theirs.close())

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aioice import Candidate, Connection, TransportPolicy, ice, turn
+from aioice import Candidate, Connection, TransportPolicy, ice, mdns, turn
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
@@ -64,6 +64,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection._remote_candidates_expected, ["self"]),
         (Connection._pair_remote_candidate, ["self", "remote_candidate"]),
         (Connection._check_list_maybe_fail, ["self"]),
+        (Connection._prune_components, ["self"]),
         (Connection._check_periodic, ["self"]),
         (Connection.add_remote_candidate, ["self", "remote_candidate"]),
         (Connection.build_request, ["self", "pair", "nominate"]),
@@ -78,6 +79,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
             ice.StunProtocol.request,
             ["self", "request", "addr", "integrity_key", "retransmissions"],
         ),
+        (mdns.is_mdns_hostname, ["name"]),
         (ice.server_reflexive_candidate, ["protocol", "stun_server"]),
         (
             ice.relayed_candidate,
