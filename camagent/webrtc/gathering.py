@@ -17,7 +17,7 @@ import contextlib
 from collections.abc import Callable
 
 import structlog
-from aioice import Candidate, Connection, TransportPolicy
+from aioice import Candidate, TransportPolicy
 from aioice.ice import (
     CandidatePair,
     StunProtocol,
@@ -29,6 +29,7 @@ from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
 from camagent.webrtc.consent import Consent
+from camagent.webrtc.guarding import GuardedConnection
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
 from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
 from camagent.webrtc.relays import GIVE_BACK_DEADLINE_S, Asked, abandon, call_off
@@ -47,7 +48,7 @@ _UNUSABLE = (KeyError, OSError, TransactionError, ValueError)
 _UNTRIED = frozenset({CandidatePair.State.FROZEN, CandidatePair.State.WAITING})
 
 
-class TricklingConnection(Connection):
+class TricklingConnection(GuardedConnection):
     """An ICE connection that goes on looking for candidates while it connects.
 
     Never made as such: `trickle` turns a new connection of aiortc's into one.

@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import pylibsrtp
 import pytest
 from aioice import Candidate, Connection, TransportPolicy, ice, mdns, turn
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from camagent.webrtc.gathering import TricklingConnection, trickle
+from camagent.webrtc.guarding import _LARGEST_BYTES
 from camagent.webrtc.ice_servers import IceServers
 from camagent.webrtc.interfaces import InterfaceFilter
 
@@ -69,6 +72,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection.add_remote_candidate, ["self", "remote_candidate"]),
         (Connection.build_request, ["self", "pair", "nominate"]),
         (Connection.connect, ["self"]),
+        (Connection.data_received, ["self", "data", "component"]),
         (Connection.query_consent, ["self"]),
         (Connection.request_received, ["self", "message", "addr", "protocol"]),
         (Connection.sort_check_list, ["self"]),
@@ -125,6 +129,16 @@ async def test_connecting_goes_by_the_names_that_we_override() -> None:
     consent = inspect.getsource(Connection.query_consent)
     assert "self._query_consent_task = None\n" in consent
     assert "in self._nominated.values():" in consent
+
+
+async def test_what_arrives_is_queued_for_a_reader_of_whole_packets() -> None:
+    """`_queue` holds pairs until there is a way; aiortc trusts their length, pylibsrtp has a limit."""
+    connection = Connection(ice_controlling=False)
+    connection.data_received(b"data", 1)
+    assert connection._queue.get_nowait() == (b"data", 1)
+    assert "if not len(self._nominated):" in inspect.getsource(Connection.recvfrom)
+    assert "first_byte = data[0]" in inspect.getsource(RTCDtlsTransport._recv_next)
+    assert len(pylibsrtp.Session()._cdata) == _LARGEST_BYTES
 
 
 async def test_a_late_protocol_is_paired() -> None:
