@@ -3,13 +3,18 @@
 Its private names are tried by test_ice_contract.py.
 """
 
-from aioice import Connection
+from aioice import Candidate, Connection
+from aioice.ice import StunProtocol
+from aioice.stun import Message
 
+_COMPONENT = 1
 _LARGEST_BYTES = 1_500
 """As much as pylibsrtp has room for."""
 
 _MOST_EARLY = 64
 _MOST_QUEUED = 1_024
+_MOST_CANDIDATES = 100
+"""The limit on pairs (RFC 8445, section 6.1.2.5), for each of our own candidates."""
 
 
 class GuardedConnection(Connection):
@@ -25,3 +30,26 @@ class GuardedConnection(Connection):
         most = _MOST_QUEUED if self._nominated else _MOST_EARLY
         if 0 < len(data) <= _LARGEST_BYTES and self._queue.qsize() < most:
             self._queue.put_nowait((data, component))
+
+    async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
+        """Add one of the viewer's candidates, unless it is for RTCP alone, which goes with RTP here."""
+        if remote_candidate is None or remote_candidate.component == _COMPONENT:
+            await super().add_remote_candidate(remote_candidate)
+
+    def check_incoming(
+        self, message: Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        """Take in a check of the viewer's, unless it makes up address after address.
+
+        Each new one is a candidate for good, and checked for a minute.
+        """
+        has_room = len(self._remote_candidates) < _MOST_CANDIDATES
+        if "PRIORITY" in message.attributes and (has_room or self._is_known(addr)):
+            super().check_incoming(message, addr, protocol)
+
+    def _is_known(self, address: tuple[str, int]) -> bool:
+        # The host of a candidate by name is that name.
+        return any(
+            (candidate._network_host, candidate.port) == address  # noqa: SLF001 - contract test
+            for candidate in self._remote_candidates
+        )

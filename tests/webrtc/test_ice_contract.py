@@ -70,6 +70,7 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection._prune_components, ["self"]),
         (Connection._check_periodic, ["self"]),
         (Connection.add_remote_candidate, ["self", "remote_candidate"]),
+        (Connection.check_incoming, ["self", "message", "addr", "protocol"]),
         (Connection.build_request, ["self", "pair", "nominate"]),
         (Connection.connect, ["self"]),
         (Connection.data_received, ["self", "data", "component"]),
@@ -129,6 +130,20 @@ async def test_connecting_goes_by_the_names_that_we_override() -> None:
     consent = inspect.getsource(Connection.query_consent)
     assert "self._query_consent_task = None\n" in consent
     assert "in self._nominated.values():" in consent
+
+
+async def test_a_candidate_is_known_by_where_it_is_reached() -> None:
+    """`_network_host` is the address of a candidate by name, and that of another is its host."""
+    connection = Connection(ice_controlling=False)
+    named = candidate()
+    named.host = "somebody.local"
+    connection._add_remote_candidate(named, "192.0.2.1")
+    await connection.add_remote_candidate(candidate(2))
+
+    first, second = connection._remote_candidates
+    assert (first.host, first._network_host) == ("somebody.local", "192.0.2.1")
+    assert second._network_host == second.host == "192.0.2.2"
+    assert "self._remote_candidates.append(" in inspect.getsource(Connection.check_incoming)
 
 
 async def test_what_arrives_is_queued_for_a_reader_of_whole_packets() -> None:
