@@ -3,7 +3,9 @@
 Its private names are tried by test_ice_contract.py.
 """
 
-from aioice import Candidate, Connection
+import struct
+
+from aioice import Candidate, Connection, stun
 from aioice.ice import StunProtocol
 from aioice.stun import Message
 
@@ -15,6 +17,28 @@ _MOST_EARLY = 64
 _MOST_QUEUED = 1_024
 _MOST_CANDIDATES = 100
 """The limit on pairs (RFC 8445, section 6.1.2.5), for each of our own candidates."""
+
+
+_LAST_OF_STUN = b"\x03"
+_parse = stun.parse_message
+
+
+def parse_message(data: bytes) -> Message:
+    """Read a STUN message in place of aioice, whose receivers can do with ValueError only.
+
+    Raises:
+        ValueError: `data` is none, by its first byte (RFC 7983) or any other.
+    """
+    if data[:1] > _LAST_OF_STUN:
+        raise ValueError("not STUN")
+    try:
+        return _parse(data)
+    except struct.error as error:
+        raise ValueError("an attribute of a STUN message has a wrong length") from error
+
+
+# All of aioice looks it up there: sockets of our own, relayed ones, and those to TURN servers.
+stun.parse_message = parse_message
 
 
 class GuardedConnection(Connection):

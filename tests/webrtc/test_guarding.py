@@ -2,19 +2,37 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+import struct
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import pytest
 from aioice import Candidate, Connection
-from aioice.stun import Class, Message, Method, parse_message
+from aioice.stun import (
+    ATTRIBUTES_BY_TYPE,
+    COOKIE,
+    Class,
+    Message,
+    Method,
+    TransactionFailed,
+)
+from aioice.turn import create_turn_endpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
+from camagent.webrtc.guarding import parse_message
 from tests.support import DEADLINE_S
 from tests.webrtc.ice_viewer import introduced, new_connection, strangers, tell
 from tests.webrtc.viewers import camera, served, viewer
 
 SRTP = b"\x80"
+MALFORMED = struct.pack("!HHI12s", 1, 8, COOKIE, bytes(12)) + struct.pack("!HH4s", 0x24, 1, b"")
+"""A request whose priority has one byte."""
+LOOPBACK = "127.0.0.1"
+ALLOCATION_BYTES = 36
+"""A header and two attributes of four bytes."""
+
 BATCH = 50
 """As many datagrams as a socket's buffer holds in any case."""
 
@@ -153,3 +171,91 @@ async def test_a_candidate_for_rtcp_breaks_nothing() -> None:
 
         assert complained == []
         assert ours.remote_candidates[-1].type == "prflx"
+
+
+@given(
+    kind=st.integers(0, 0x3FFF),
+    attributes=st.lists(
+        st.tuples(st.sampled_from(sorted(ATTRIBUTES_BY_TYPE)), st.binary(max_size=24)), max_size=3
+    ),
+)
+def test_a_message_can_be_read_or_is_none(kind: int, attributes: list[tuple[int, bytes]]) -> None:
+    """Whatever is in it, nothing worse than ValueError comes of it."""
+    body = b"".join(
+        struct.pack("!HH", number, len(value)) + value + bytes(-len(value) % 4)
+        for number, value in attributes
+    )
+    with suppress(ValueError):
+        parse_message(struct.pack("!HHI12s", kind, len(body), COOKIE, bytes(12)) + body)
+
+
+def test_what_starts_as_something_else_is_no_message() -> None:
+    """A packet whose other bytes happen to fit is none either."""
+    request = bytes(Message(Method.BINDING, Class.REQUEST))
+    assert parse_message(request).message_method is Method.BINDING
+    with pytest.raises(ValueError, match="not STUN"):
+        parse_message(SRTP + request[1:])
+
+
+async def test_what_a_stranger_cannot_spell_is_no_error_of_ours() -> None:
+    """It is dropped, and what comes after is answered."""
+    connection = new_connection()
+    await connection.gather_candidates()
+    try:
+        with stranger(connection) as sender, complaints() as complained:
+            await send_all(sender, [MALFORMED])
+        assert complained == []
+    finally:
+        await connection.close()
+
+
+def stammered(request: bytes) -> tuple[bytes, bytes]:
+    """Answer as a TURN server that cannot spell at first, and then refuses."""
+    asked = parse_message(request)
+    refusal = Message(asked.message_method, Class.ERROR, asked.transaction_id)
+    refusal.attributes["ERROR-CODE"] = (400, "no")
+    return MALFORMED, bytes(refusal)
+
+
+class Stammering(asyncio.DatagramProtocol):
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        for answer in stammered(data):
+            self.transport.sendto(answer, address)
+
+
+@asynccontextmanager
+async def stammering(transport: str) -> AsyncIterator[tuple[str, int]]:
+    """Hold such a server and give its address."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.writelines(stammered(await reader.readexactly(ALLOCATION_BYTES)))
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        served.set()
+
+    served = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if transport == "tcp":
+        async with await asyncio.start_server(serve, LOOPBACK, 0) as server:
+            yield server.sockets[0].getsockname()
+            await served.wait()
+    else:
+        endpoint, _ = await loop.create_datagram_endpoint(Stammering, local_addr=(LOOPBACK, 0))
+        yield endpoint.get_extra_info("sockname")
+        endpoint.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_what_a_turn_server_cannot_spell_is_left_out(transport: str) -> None:
+    """What it says after that is heard."""
+    with complaints() as complained:
+        async with stammering(transport) as address, asyncio.timeout(DEADLINE_S):
+            with pytest.raises(TransactionFailed):
+                await create_turn_endpoint(
+                    asyncio.DatagramProtocol, address, None, None, transport=transport
+                )
+    assert complained == []

@@ -8,13 +8,13 @@ from typing import Any
 
 import pylibsrtp
 import pytest
-from aioice import Candidate, Connection, TransportPolicy, ice, mdns, turn
+from aioice import Candidate, Connection, TransportPolicy, ice, mdns, stun, turn
 from aiortc import RTCConfiguration, RTCPeerConnection
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from camagent.webrtc.gathering import TricklingConnection, trickle
-from camagent.webrtc.guarding import _LARGEST_BYTES
+from camagent.webrtc.guarding import _LARGEST_BYTES, parse_message
 from camagent.webrtc.ice_servers import IceServers
 from camagent.webrtc.interfaces import InterfaceFilter
 
@@ -154,6 +154,23 @@ async def test_what_arrives_is_queued_for_a_reader_of_whole_packets() -> None:
     assert "if not len(self._nominated):" in inspect.getsource(Connection.recvfrom)
     assert "first_byte = data[0]" in inspect.getsource(RTCDtlsTransport._recv_next)
     assert len(pylibsrtp.Session()._cdata) == _LARGEST_BYTES
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        ice.StunProtocol.datagram_received,
+        turn.TurnClientUdpProtocol.datagram_received,
+        turn.TurnClientTcpProtocol.datagram_received,
+    ],
+)
+def test_what_arrives_is_read_by_ours(receiver: Callable[..., None]) -> None:
+    """Each looks `parse_message` up in `stun`, and goes by a ValueError of it."""
+    assert ice.stun is turn.stun is stun
+    assert stun.parse_message is parse_message
+    source = inspect.getsource(receiver)
+    assert "message = stun.parse_message(data)" in source
+    assert "except ValueError:" in source
 
 
 async def test_a_late_protocol_is_paired() -> None:
