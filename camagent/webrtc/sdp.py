@@ -57,6 +57,12 @@ class Section:
         return any(_H264.match(line) for line in self.lines)
 
     @property
+    def codecs(self) -> frozenset[str]:
+        """What it has, and the number of each: `102 h264/90000`."""
+        maps = self.starting_with("a=rtpmap:")
+        return frozenset(line.removeprefix("a=rtpmap:").strip().lower() for line in maps)
+
+    @property
     def ceiling_bps(self) -> int | None:
         """The most that the viewer wants to receive, in bits per second; None if it does not say.
 
@@ -132,11 +138,14 @@ class ViewerOffer:
         """Add to an answer for `narrowed()` a refusal for every other section, in the offer's order.
 
         Raises:
-            NegotiationFailed: `answer` does not have exactly one section.
+            NegotiationFailed: `answer` does not have exactly one section, or has a codec under a
+                number under which it was not offered.
         """
         session, sections = _split(answer)
         if len(sections) != 1:
             raise NegotiationFailed(f"the answer has {len(sections)} sections instead of one")
+        if not sections[0].codecs <= self.video.codecs:
+            raise NegotiationFailed("the offer has H.264 under a number that RTP cannot use")
         parts = [
             sections[0].lines if index == self.video_index else _refusal(section)
             for index, section in enumerate(self.sections)

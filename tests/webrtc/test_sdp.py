@@ -58,6 +58,16 @@ def test_the_answer_refuses_every_other_section_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("number", ["101", "96"])
+def test_an_answer_has_what_was_offered(number: str) -> None:
+    """Under another number, even one of another codec's, it would never be shown."""
+    offer = read_offer(SESSION + VIDEO)
+
+    with pytest.raises(NegotiationFailed, match="under a number"):
+        offer.widened(SESSION + VIDEO.replace("rtpmap:102", f"rtpmap:{number}"))
+    assert "a=rtpmap:102 h264" in offer.widened(SESSION + VIDEO.replace("H264", "h264"))
+
+
 def test_candidates_are_told_apart_from_the_offer() -> None:
     """Candidates inside the offer are handed out, so that a slow name cannot hold the answer up."""
     offer = read_offer(SESSION + BUNDLE + AUDIO + CANDIDATE + VIDEO + DATA)
