@@ -107,6 +107,11 @@ class ViewerOffer:
         """True if the offer says that no more will follow."""
         return "a=end-of-candidates" in self._transport_section.lines
 
+    @property
+    def is_passive(self) -> bool:
+        """True if the viewer waits for us to begin the DTLS handshake (RFC 8842, section 5.3)."""
+        return "a=setup:passive" in self.narrowed().splitlines()
+
     def extension_id(self, uri: str) -> int | None:
         """Find under which id the viewer takes a header extension (RFC 8285, section 5).
 

@@ -82,6 +82,20 @@ def test_end_of_candidates_in_the_offer_is_seen() -> None:
     assert not read_offer(SESSION + VIDEO).has_all_candidates
 
 
+@pytest.mark.parametrize("setup", ["actpass", "active", "passive"])
+@pytest.mark.parametrize("place", ["video", "session", "bundle"])
+def test_a_viewer_that_waits_for_the_handshake_is_seen(setup: str, place: str) -> None:
+    """Wherever its offer says so."""
+    line, said = "a=setup:actpass\r\n", f"a=setup:{setup}\r\n"
+    text = {
+        "video": SESSION + VIDEO.replace(line, said),
+        "session": SESSION + said + VIDEO.replace(line, ""),
+        "bundle": SESSION + BUNDLE + AUDIO.replace(line, said) + VIDEO.replace(line, ""),
+    }[place]
+
+    assert read_offer(text).is_passive == (setup == "passive")
+
+
 def test_a_bundle_only_section_borrows_the_transport() -> None:
     """A video section without a transport of its own uses that of the bundle's first section."""
     bare = VIDEO.replace(TRANSPORT, "").replace("m=video 9", "m=video 0") + "a=bundle-only\r\n"
