@@ -18,7 +18,6 @@ _MOST_QUEUED = 1_024
 _MOST_CANDIDATES = 100
 """The limit on pairs (RFC 8445, section 6.1.2.5), for each of our own candidates."""
 
-
 _LAST_OF_STUN = b"\x03"
 _parse = stun.parse_message
 
