@@ -26,6 +26,7 @@ from camagent.signaling.backoff import RetryDelays
 from camagent.signaling.cancellation import heed_cancellation
 from camagent.signaling.causes import describe_error, is_ours, is_vanished, lost_silently
 from camagent.signaling.conversation import Conversation, Rhythm
+from camagent.signaling.goodbye import say_goodbye
 from camagent.signaling.lifecycle import Lifecycle, LinkState
 from camagent.signaling.messages import (
     LARGEST_MESSAGE_BYTES,
@@ -46,7 +47,8 @@ log = structlog.get_logger(__name__)
 _POLICY_VIOLATION = 1008
 _GOING_AWAY = 1001
 _UNAUTHORIZED = frozenset({401, 403})
-_CLOSE_DEADLINE_S = 2.0
+_HANDSHAKE_DEADLINE_S = 2.0
+_CLOSE_DEADLINE_S = _HANDSHAKE_DEADLINE_S + 0.5
 _LOCAL_RETRY_DELAY_S = 2.0
 _NOT_YET_VALID = 9  # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL
 _TRANSIENT = (OSError, TimeoutError, WebSocketException, LinkError)
@@ -210,7 +212,7 @@ class Link:
             raise
         finally:
             self._lifecycle.enter(LinkState.DISCONNECTING)
-            await websocket.close(code)
+            await say_goodbye(websocket, code, deadline_s=_CLOSE_DEADLINE_S)
             self._lifecycle.enter(LinkState.DISCONNECTED)
 
     async def _connect(self) -> ClientConnection:
@@ -225,7 +227,7 @@ class Link:
                 # Our own heartbeat is the authority on a half-open connection.
                 ping_interval=None,
                 open_timeout=self._options.hello_deadline_s,
-                close_timeout=_CLOSE_DEADLINE_S,
+                close_timeout=_HANDSHAKE_DEADLINE_S,
                 max_size=4 * LARGEST_MESSAGE_BYTES,
             )
         except InvalidStatus as error:

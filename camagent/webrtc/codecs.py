@@ -1,8 +1,12 @@
-"""The one codec that viewers get, as aiortc lists it."""
+"""The one codec that viewers get, as aiortc lists it, and the numbers under which they may offer it."""
 
-from aiortc import RTCRtpCodecCapability, RTCRtpSender
+from aiortc import RTCRtpCodecCapability, RTCRtpSender, rtp
 
 _CONSTRAINED_BASELINE = "42e01f"
+
+# Browsers go on below 64 when 96 to 127 are taken (RFC 5761, section 4). aiortc would answer with a
+# number that was not offered.
+rtp.DYNAMIC_PAYLOAD_TYPES = (*range(64), *range(96, 128))  # type: ignore[assignment]
 
 
 def h264_capabilities() -> list[RTCRtpCodecCapability]:

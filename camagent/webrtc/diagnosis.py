@@ -16,6 +16,7 @@ class Attempt:
         stage: what did not finish: `gather`, `ice` or `dtls`.
         ours: kinds of candidates that this device had: host, srflx, relay.
         theirs: kinds that the viewer had; prflx are those found on the way.
+        names: how many candidates of the viewer were names, which other networks do not know.
         pairs: how many ways were tried.
         turn_servers: how many were named to this device.
         turn_problems: why some of them were of no use.
@@ -25,6 +26,7 @@ class Attempt:
     stage: str
     ours: Sequence[str]
     theirs: Sequence[str]
+    names: int
     pairs: int
     turn_servers: int
     turn_problems: Sequence[Problem]
@@ -35,7 +37,7 @@ class Attempt:
         words = [
             problem,
             f"this device had {_list(self.ours)}",
-            f"the viewer had {_list(self.theirs)}",
+            f"the viewer had {self._theirs}",
             f"{self.pairs} {'pair was' if self.pairs == 1 else 'pairs were'} tried",
         ]
         return f"{'; '.join(words)}: {self.advice}"
@@ -47,11 +49,17 @@ class Attempt:
             return "packets pass, the handshake does not: another try may do"
         if self.policy == "relay" and "relay" not in self.ours:
             return self._turn_advice
-        if not self.theirs:
+        if not self.theirs and not self.names:
             return "the viewer's browser sent no address; does a policy or extension forbid WebRTC?"
         if "relay" in self.ours or ("relay" in self.theirs and self.policy == "all"):
             return "the relayed way does not work either; is the TURN server's relay range open?"
         return self._turn_advice
+
+    @property
+    def _theirs(self) -> str:
+        if self.names and not self.theirs:
+            return "only names that nobody knows here"
+        return _list(self.theirs)
 
     @property
     def _turn_advice(self) -> str:

@@ -13,40 +13,42 @@ are tried by test_contract.py.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Callable
 
 import structlog
-from aioice import Candidate, Connection, TransportPolicy
+from aioice import Candidate, TransportPolicy
 from aioice.ice import (
     CandidatePair,
     StunProtocol,
     relayed_candidate,
     server_reflexive_candidate,
 )
+from aioice.mdns import is_mdns_hostname
 from aioice.stun import Message, TransactionError
 from aiortc import RTCIceTransport
 
+from camagent.webrtc.consent import Consent
+from camagent.webrtc.guarding import GuardedConnection
 from camagent.webrtc.ice_servers import IceServers, StunServer, TurnServer
 from camagent.webrtc.interfaces import InterfaceFilter, own_addresses
+from camagent.webrtc.relays import GIVE_BACK_DEADLINE_S, Asked, abandon, call_off
 from camagent.webrtc.server_problem import Problem, explain
 
 log = structlog.get_logger(__name__)
 
 Announce = Callable[[Candidate], None]
-_Asked = asyncio.Task[StunProtocol | None]
 
 _SERVER_DEADLINE_S = 5.0
 _BETWEEN_RELAYS_S = 0.4
 _BETWEEN_CHECKS_S = 0.02
-_GIVE_BACK_DEADLINE_S = 1.5
 _COMPONENT = 1
 # KeyError: an answer without our address in it.
 _UNUSABLE = (KeyError, OSError, TransactionError, ValueError)
 _UNTRIED = frozenset({CandidatePair.State.FROZEN, CandidatePair.State.WAITING})
 
 
-class TricklingConnection(Connection):
+class TricklingConnection(GuardedConnection):
     """An ICE connection that goes on looking for candidates while it connects.
 
     Never made as such: `trickle` turns a new connection of aiortc's into one.
@@ -60,6 +62,11 @@ class TricklingConnection(Connection):
     """Set when there may be something to check, or nothing to wait for any more."""
     turn_problems: list[Problem]
     """What each TURN server was of no use for; those still being asked are not among them."""
+    names = 0
+    """How many of the viewer's candidates were names, which multicast DNS has to find."""
+    consent = Consent()
+    patience_s = 5.0
+    """How long the viewer's checks are waited for when nothing else can be expected."""
 
     async def gather_candidates(self) -> None:
         """Find the host candidates; the others are `find_more`'s."""
@@ -76,16 +83,26 @@ class TricklingConnection(Connection):
 
         aioice looks every 20 ms what has come of its checks. Here it is called once there is
         something to check, paces the checks beside that, and waits for their outcome.
+
+        A viewer none of whose candidates is of use here may still find us by its own checks, which
+        come once it knows the last of ours (RFC 8863).
         """
         while self._has_nothing_to_check and self._remote_candidates_expected():
-            self.news.clear()
-            await self.news.wait()
+            await self._next_news()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.patience_s):
+                while self._has_nothing_to_check:
+                    await self._next_news()
         await super().connect()
 
     async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
         """Add one of the viewer's candidates, or None when there are no more."""
-        await super().add_remote_candidate(remote_candidate)
-        self.news.set()
+        if remote_candidate is not None and is_mdns_hostname(remote_candidate.host):
+            self.names += 1
+        try:
+            await super().add_remote_candidate(remote_candidate)
+        finally:
+            self.news.set()
 
     def request_received(
         self, message: Message, addr: tuple[str, int], protocol: StunProtocol
@@ -125,11 +142,17 @@ class TricklingConnection(Connection):
         relays = [one for one in self._protocols if one.local_candidate.type == "relay"]
         for relay in relays:
             relay.transport.close()
-        giving_up = asyncio.get_running_loop().call_later(_GIVE_BACK_DEADLINE_S, _abandon, relays)
+        giving_up = asyncio.get_running_loop().call_later(GIVE_BACK_DEADLINE_S, abandon, relays)
         try:
             await super().close()
         finally:
             giving_up.cancel()
+
+    async def query_consent(self) -> None:
+        """Close once the viewer's consent to be sent to has expired."""
+        await self.consent.expired(self)
+        self._query_consent_task = None
+        await self.close()
 
     def build_request(self, pair: CandidatePair, nominate: bool) -> Message:  # noqa: FBT001 - aioice's
         """Make a check, and remember it for `check_incoming`."""
@@ -152,7 +175,14 @@ class TricklingConnection(Connection):
 
     @property
     def _has_nothing_to_check(self) -> bool:
-        return not (self._remote_candidates or self._early_checks or self._closing)
+        return not (self._check_list or self._early_checks or self._closing)
+
+    async def _next_news(self) -> None:
+        self.news.clear()
+        await self.news.wait()
+
+    def _prune_components(self) -> None:
+        """Keep the only component, also where the viewer has no candidate of it yet."""
 
     def _check_periodic(self) -> bool:
         """Begin a check now and others later; false lets `connect` wait for what comes of them."""
@@ -189,7 +219,7 @@ class TricklingConnection(Connection):
     async def _find_relay(self, announce: Announce) -> None:
         """Ask the TURN servers one after the other, without waiting for the one before to fail."""
         untried = list(self.servers.turn)
-        asked: set[_Asked] = set()
+        asked: set[Asked] = set()
         try:
             while untried or asked:
                 if untried:
@@ -205,7 +235,7 @@ class TricklingConnection(Connection):
                         other.transport.close()
                     return
         finally:
-            await _call_off(asked)
+            await call_off(asked)
 
     async def _allocate(self, server: TurnServer) -> StunProtocol | None:
         try:
@@ -236,31 +266,8 @@ class TricklingConnection(Connection):
         for remote in self._remote_candidates:
             self._pair_remote_candidate(remote)
         self.sort_check_list()
+        self.news.set()
         announce(protocol.local_candidate)
-
-
-async def _call_off(asked: set[_Asked]) -> None:
-    """Ask these servers no longer; aioice closes what an allocation that is cancelled had opened."""
-    for task in asked:
-        task.cancel()
-    for relay in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(relay, StunProtocol):
-            relay.transport.close()
-
-
-def _abandon(relays: Sequence[StunProtocol]) -> None:
-    """Let go of relays that are closing, without a word from their servers."""
-    for relay in relays:
-        log.info("ice.relay_abandoned", after_s=_GIVE_BACK_DEADLINE_S)
-        transport: Any = relay.transport
-        for task in (
-            transport._TurnTransport__close_task,  # noqa: SLF001 - contract test
-            *transport._TurnTransport__send_tasks,  # noqa: SLF001
-        ):
-            task.cancel()
-        # Closed gently, TCP would wait until the server has taken what was sent, and TLS, whose
-        # server may have taken its relay back and gone then, until it has said goodbye.
-        transport._TurnTransport__inner_protocol.transport.abort()  # noqa: SLF001
 
 
 def trickle(

@@ -80,9 +80,6 @@ class Peer:
         transceiver = sender.add_to(connection)
         transceiver.setCodecPreferences(h264_capabilities())
         self._sender = transceiver.sender
-        if options.prefers_gcm:
-            # The server of the DTLS handshake chooses the cipher, and Chromium would choose SHA1.
-            self._sender.transport._set_role("server")  # noqa: SLF001 - contract test
         self._trickling = trickle(self._ice, servers, options.interfaces)
         self._servers = servers
         self._found: asyncio.Queue[Candidate | None] = asyncio.Queue()
@@ -133,6 +130,9 @@ class Peer:
             NegotiationFailed: the offer cannot be used; the text says why.
         """
         self._offer = offer
+        if self._options.prefers_gcm and not offer.is_passive:
+            # The server of the DTLS handshake chooses the cipher, and Chromium would choose SHA1.
+            self._sender.transport._set_role("server")  # noqa: SLF001 - contract test
         try:
             await self._connection.setRemoteDescription(
                 RTCSessionDescription(sdp=offer.narrowed(), type="offer")
@@ -221,6 +221,7 @@ class Peer:
             stage=self.stage,
             ours=[one.type for one in self._trickling.local_candidates],
             theirs=[one.type for one in self._trickling.remote_candidates],
+            names=self._trickling.names,
             pairs=len(self._trickling.checked_pairs()),
             turn_servers=len(self._servers.turn),
             turn_problems=self._trickling.turn_problems,

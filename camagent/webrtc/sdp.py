@@ -57,6 +57,12 @@ class Section:
         return any(_H264.match(line) for line in self.lines)
 
     @property
+    def codecs(self) -> frozenset[str]:
+        """What it has, and the number of each: `102 h264/90000`."""
+        maps = self.starting_with("a=rtpmap:")
+        return frozenset(line.removeprefix("a=rtpmap:").strip().lower() for line in maps)
+
+    @property
     def ceiling_bps(self) -> int | None:
         """The most that the viewer wants to receive, in bits per second; None if it does not say.
 
@@ -101,6 +107,11 @@ class ViewerOffer:
         """True if the offer says that no more will follow."""
         return "a=end-of-candidates" in self._transport_section.lines
 
+    @property
+    def is_passive(self) -> bool:
+        """True if the viewer waits for us to begin the DTLS handshake (RFC 8842, section 5.3)."""
+        return "a=setup:passive" in self.narrowed().splitlines()
+
     def extension_id(self, uri: str) -> int | None:
         """Find under which id the viewer takes a header extension (RFC 8285, section 5).
 
@@ -132,11 +143,14 @@ class ViewerOffer:
         """Add to an answer for `narrowed()` a refusal for every other section, in the offer's order.
 
         Raises:
-            NegotiationFailed: `answer` does not have exactly one section.
+            NegotiationFailed: `answer` does not have exactly one section, or has a codec under a
+                number under which it was not offered.
         """
         session, sections = _split(answer)
         if len(sections) != 1:
             raise NegotiationFailed(f"the answer has {len(sections)} sections instead of one")
+        if not sections[0].codecs <= self.video.codecs:
+            raise NegotiationFailed("the offer has H.264 under a number that RTP cannot use")
         parts = [
             sections[0].lines if index == self.video_index else _refusal(section)
             for index, section in enumerate(self.sections)

@@ -24,10 +24,12 @@ from camagent.signaling.causes import describe_error, is_ours, is_vanished, lost
 from camagent.signaling.lifecycle import LinkState
 from camagent.signaling.link import Link
 from camagent.signaling.messages import (
+    Answer,
     DevicePresence,
     DeviceWatchRequest,
     HeartbeatAck,
     SessionReport,
+    SignalAnswer,
     SignalIce,
     ToDevice,
     WatchEnded,
@@ -454,6 +456,42 @@ async def test_a_server_that_reads_nothing_loses_the_link(server: ScriptedServer
 
         assert rig.listener.lost == 1
         stuck.websocket.transport.abort()
+
+
+async def fill(rig: Rig, device: DeviceSocket) -> None:
+    """Let the server read no more, and send until its socket and ours hold what they can."""
+    device.websocket.transport.pause_reading()
+    answer = SignalAnswer(
+        payload=SignalAnswer.Payload(session_id="s", sdp=Answer(sdp="x" * 60_000))
+    )
+    lost = rig.listener.lost
+    async with asyncio.timeout(DEADLINE_S):
+        while rig.listener.lost == lost:
+            rig.link.send(answer)
+            await asyncio.sleep(0.001)
+
+
+async def test_a_server_that_takes_nothing_in_is_left_in_time(server: ScriptedServer) -> None:
+    """Our goodbye waits behind what it does not take: not for ever, and not when we are stopped."""
+    rig = Rig(server.url)
+    link = asyncio.ensure_future(rig.link.run())
+    stuck = await server.accepted()
+    await stuck.welcome()
+    await rig.link.until_active()
+    await fill(rig, stuck)
+    assert rig.link.state is LinkState.DISCONNECTING
+
+    again = await server.accepted()
+    assert not rig.link.progress.is_stuck
+    await again.welcome()
+    await rig.link.until_active()
+    await fill(rig, again)
+    link.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(link, DEADLINE_S)
+
+    for device in (stuck, again):
+        device.websocket.transport.abort()
 
 
 async def test_every_state_of_the_lifecycle_is_passed(server: ScriptedServer) -> None:

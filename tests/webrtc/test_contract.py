@@ -16,7 +16,14 @@ from typing import Any
 import pylibsrtp._binding
 import pytest
 from aioice.turn import TurnClientTcpProtocol, TurnClientUdpProtocol, TurnTransport
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender
+from aiortc import (
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCRtpSender,
+    rtcpeerconnection,
+    rtp,
+)
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpSendParameters
 from aiortc.rtp import AnyRtcpPacket, RtcpByePacket, RtcpSrPacket
@@ -230,6 +237,16 @@ def test_the_codec_we_force_is_there() -> None:
     assert first.parameters["packetization-mode"] == "1"
     assert first.parameters["profile-level-id"] == "42e01f"
     assert second.mimeType == "video/rtx"
+
+
+def test_the_numbers_of_codecs_are_ours_to_widen() -> None:
+    """An offered number outside of `rtp.DYNAMIC_PAYLOAD_TYPES` is not taken over, and nothing else asks."""
+    source = inspect.getsource(rtcpeerconnection.find_common_codecs)
+    assert "if c.payloadType in rtp.DYNAMIC_PAYLOAD_TYPES:" in source
+    assert rtcpeerconnection.rtp is rtp
+    assert {*range(35, 64), *range(96, 128)} <= set(rtp.DYNAMIC_PAYLOAD_TYPES)
+    modules = Path(rtp.__file__).parent.glob("*.py")
+    assert sum(path.read_text().count("DYNAMIC_PAYLOAD_TYPES") for path in modules) == 2
 
 
 def test_every_private_name_is_in_here() -> None:

@@ -11,6 +11,7 @@ NO_WAY = Attempt(
     stage="ice",
     ours=["host", "host"],
     theirs=["host", "srflx"],
+    names=0,
     pairs=4,
     turn_servers=0,
     turn_problems=[],
@@ -31,6 +32,7 @@ def test_everything_known_is_told() -> None:
     ("changes", "advice"),
     [
         ({"theirs": []}, "browser sent no address"),
+        ({"theirs": [], "names": 1}, "no TURN server is set up"),
         ({"turn_servers": 2}, "no TURN server answered this device"),
         ({"turn_servers": 1, "turn_problems": [Problem.CREDENTIAL]}, "refuses the username"),
         ({"ours": [], "policy": "relay", "turn_problems": [Problem.CREDENTIAL]}, "the same secret"),
@@ -46,4 +48,14 @@ def test_the_advice_fits(changes: dict[str, object], advice: str) -> None:
     """What to look at depends on what is missing."""
     attempt = replace(NO_WAY, **changes)  # type: ignore[arg-type]
     assert advice in attempt.advice
-    assert attempt.told("x").count("had no candidate") == [attempt.ours, attempt.theirs].count([])
+    assert attempt.told("x").count("had no candidate") == (
+        [attempt.ours, attempt.theirs].count([]) - attempt.names
+    )
+
+
+def test_names_are_no_candidates_of_nobody() -> None:
+    """A browser that hides its addresses sent something, which only its own network knows."""
+    hidden = replace(NO_WAY, theirs=[], names=2)
+    assert "the viewer had only names that nobody knows here;" in hidden.told("x")
+    found = replace(NO_WAY, theirs=["prflx"], names=2)
+    assert "the viewer had prflx;" in found.told("x")

@@ -8,13 +8,12 @@ import pytest
 from aioice import Candidate
 from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Class, Message, Method, parse_message
-from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from structlog.testing import capture_logs
 
-from camagent.webrtc.gathering import TricklingConnection, trickle
+from camagent.webrtc.gathering import TricklingConnection
 from camagent.webrtc.ice_servers import IceServers, StunServer
-from camagent.webrtc.interfaces import InterfaceFilter
 from tests.support import until
+from tests.webrtc.ice_viewer import new_connection
 
 VIEWER = ("192.0.2.7", 5000)
 A_FEW = 10
@@ -35,13 +34,6 @@ class Listening(StunProtocol):
     def send_stun(self, message: Message, addr: tuple[str, int]) -> None:
         assert addr == VIEWER
         self.sent.append(message.transaction_id)
-
-
-def new_connection(servers: IceServers | None = None) -> TricklingConnection:
-    transport = RTCIceTransport(RTCIceGatherer(iceServers=[]))
-    connection = trickle(transport, servers or IceServers(), InterfaceFilter())
-    connection.remote_username, connection.remote_password = "them", "password" * 3
-    return connection
 
 
 async def test_a_check_is_answered_by_ours_at_once() -> None:

@@ -6,12 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import pylibsrtp
 import pytest
-from aioice import Candidate, Connection, TransportPolicy, ice, turn
+from aioice import Candidate, Connection, TransportPolicy, ice, mdns, stun, turn
 from aiortc import RTCConfiguration, RTCPeerConnection
+from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 
 from camagent.webrtc.gathering import TricklingConnection, trickle
+from camagent.webrtc.guarding import _LARGEST_BYTES, parse_message
 from camagent.webrtc.ice_servers import IceServers
 from camagent.webrtc.interfaces import InterfaceFilter
 
@@ -35,7 +38,9 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
             "_local_candidates",
             "_local_candidates_end",
             "_local_candidates_start",
+            "_nominated",
             "_protocols",
+            "_query_consent_task",
             "_remote_candidates",
             "_transport_policy",
         )
@@ -48,7 +53,9 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         "_local_candidates": [],
         "_local_candidates_end": False,
         "_local_candidates_start": False,
+        "_nominated": {},
         "_protocols": [],
+        "_query_consent_task": None,
         "_remote_candidates": [],
         "_transport_policy": TransportPolicy.RELAY,
     }
@@ -60,14 +67,24 @@ def test_a_connection_has_the_names_that_trickling_uses() -> None:
         (Connection._remote_candidates_expected, ["self"]),
         (Connection._pair_remote_candidate, ["self", "remote_candidate"]),
         (Connection._check_list_maybe_fail, ["self"]),
+        (Connection._prune_components, ["self"]),
         (Connection._check_periodic, ["self"]),
         (Connection.add_remote_candidate, ["self", "remote_candidate"]),
+        (Connection.check_incoming, ["self", "message", "addr", "protocol"]),
+        (Connection.build_request, ["self", "pair", "nominate"]),
         (Connection.connect, ["self"]),
+        (Connection.data_received, ["self", "data", "component"]),
+        (Connection.query_consent, ["self"]),
         (Connection.request_received, ["self", "message", "addr", "protocol"]),
         (Connection.sort_check_list, ["self"]),
         (Connection.gather_candidates, ["self"]),
         (Connection.close, ["self"]),
         (Connection.get_component_candidates, ["self", "component", "addresses", "timeout"]),
+        (
+            ice.StunProtocol.request,
+            ["self", "request", "addr", "integrity_key", "retransmissions"],
+        ),
+        (mdns.is_mdns_hostname, ["name"]),
         (ice.server_reflexive_candidate, ["protocol", "stun_server"]),
         (
             ice.relayed_candidate,
@@ -108,6 +125,52 @@ async def test_connecting_goes_by_the_names_that_we_override() -> None:
     # A check list that goes on without `connect` is waited for.
     assert "if not self._check_periodic():" in connect
     assert "await self._check_list_state.get()" in connect
+    # Whoever closes by himself must not be waited for by `close`.
+    assert "self._query_consent_task = asyncio.create_task(self.query_consent())" in connect
+    consent = inspect.getsource(Connection.query_consent)
+    assert "self._query_consent_task = None\n" in consent
+    assert "in self._nominated.values():" in consent
+
+
+async def test_a_candidate_is_known_by_where_it_is_reached() -> None:
+    """`_network_host` is the address of a candidate by name, and that of another is its host."""
+    connection = Connection(ice_controlling=False)
+    named = candidate()
+    named.host = "somebody.local"
+    connection._add_remote_candidate(named, "192.0.2.1")
+    await connection.add_remote_candidate(candidate(2))
+
+    first, second = connection._remote_candidates
+    assert (first.host, first._network_host) == ("somebody.local", "192.0.2.1")
+    assert second._network_host == second.host == "192.0.2.2"
+    assert "self._remote_candidates.append(" in inspect.getsource(Connection.check_incoming)
+
+
+async def test_what_arrives_is_queued_for_a_reader_of_whole_packets() -> None:
+    """`_queue` holds pairs until there is a way; aiortc trusts their length, pylibsrtp has a limit."""
+    connection = Connection(ice_controlling=False)
+    connection.data_received(b"data", 1)
+    assert connection._queue.get_nowait() == (b"data", 1)
+    assert "if not len(self._nominated):" in inspect.getsource(Connection.recvfrom)
+    assert "first_byte = data[0]" in inspect.getsource(RTCDtlsTransport._recv_next)
+    assert len(pylibsrtp.Session()._cdata) == _LARGEST_BYTES
+
+
+@pytest.mark.parametrize(
+    "receiver",
+    [
+        ice.StunProtocol.datagram_received,
+        turn.TurnClientUdpProtocol.datagram_received,
+        turn.TurnClientTcpProtocol.datagram_received,
+    ],
+)
+def test_what_arrives_is_read_by_ours(receiver: Callable[..., None]) -> None:
+    """Each looks `parse_message` up in `stun`, and goes by a ValueError of it."""
+    assert ice.stun is turn.stun is stun
+    assert stun.parse_message is parse_message
+    source = inspect.getsource(receiver)
+    assert "message = stun.parse_message(data)" in source
+    assert "except ValueError:" in source
 
 
 async def test_a_late_protocol_is_paired() -> None:

@@ -58,6 +58,16 @@ def test_the_answer_refuses_every_other_section_in_order() -> None:
     ]
 
 
+@pytest.mark.parametrize("number", ["101", "96"])
+def test_an_answer_has_what_was_offered(number: str) -> None:
+    """Under another number, even one of another codec's, it would never be shown."""
+    offer = read_offer(SESSION + VIDEO)
+
+    with pytest.raises(NegotiationFailed, match="under a number"):
+        offer.widened(SESSION + VIDEO.replace("rtpmap:102", f"rtpmap:{number}"))
+    assert "a=rtpmap:102 h264" in offer.widened(SESSION + VIDEO.replace("H264", "h264"))
+
+
 def test_candidates_are_told_apart_from_the_offer() -> None:
     """Candidates inside the offer are handed out, so that a slow name cannot hold the answer up."""
     offer = read_offer(SESSION + BUNDLE + AUDIO + CANDIDATE + VIDEO + DATA)
@@ -70,6 +80,20 @@ def test_end_of_candidates_in_the_offer_is_seen() -> None:
     """An offer that says it is complete is taken at its word."""
     assert read_offer(SESSION + VIDEO + "a=end-of-candidates\r\n").has_all_candidates
     assert not read_offer(SESSION + VIDEO).has_all_candidates
+
+
+@pytest.mark.parametrize("setup", ["actpass", "active", "passive"])
+@pytest.mark.parametrize("place", ["video", "session", "bundle"])
+def test_a_viewer_that_waits_for_the_handshake_is_seen(setup: str, place: str) -> None:
+    """Wherever its offer says so."""
+    line, said = "a=setup:actpass\r\n", f"a=setup:{setup}\r\n"
+    text = {
+        "video": SESSION + VIDEO.replace(line, said),
+        "session": SESSION + said + VIDEO.replace(line, ""),
+        "bundle": SESSION + BUNDLE + AUDIO.replace(line, said) + VIDEO.replace(line, ""),
+    }[place]
+
+    assert read_offer(text).is_passive == (setup == "passive")
 
 
 def test_a_bundle_only_section_borrows_the_transport() -> None:
