@@ -52,7 +52,7 @@ async def watch(question: dict[str, Any]) -> dict[str, Any]:
         source,
         linger_s=0,
         is_always_on=False,
-        stall_after_s=1,
+        stall_after_s=10,
         retry_delays=lambda: itertools.repeat(0.05),
     )
     viewer = Viewer()
