@@ -258,7 +258,7 @@ async def test_without_turn_two_symmetric_routers_are_the_end(
     await world.home.be("symmetric")
     await world.office.be("symmetric")
     async with watched(
-        world, frames, ours=[turn.stun], theirs=[turn.stun], connect_deadline_s=1.0
+        world, frames, ours=[turn.stun], theirs=[turn.stun], connect_deadline_s=2.0
     ) as one:
         error = await one.running
 
@@ -300,7 +300,7 @@ async def test_expired_credentials_are_told(
     servers = [turn.expired("udp", "tcp")]
     with capture_logs() as logs:
         async with watched(
-            world, frames, ours=servers, theirs=[turn.stun], policy=policy, connect_deadline_s=1.0
+            world, frames, ours=servers, theirs=[turn.stun], policy=policy, connect_deadline_s=2.0
         ) as one:
             error = await one.running
 
