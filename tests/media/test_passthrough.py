@@ -269,7 +269,7 @@ async def test_viewers_outlast_a_network_camera_that_comes_back(server: RtspServ
         source(server.url("baseline")),
         linger_s=0,
         is_always_on=False,
-        stall_after_s=3.0,
+        stall_after_s=0.5,
         retry_delays=lambda: itertools.repeat(0.1),
     )
     viewer = Collector()
