@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 from aioice import ice
+from hypothesis import HealthCheck, settings
 
 from tests import network as networks
 from tests.media.usb_camera import build_library
 from tests.support import reached_by
+
+# A busy machine takes its time for an example, and for finding one.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def missing(reason: str) -> None:

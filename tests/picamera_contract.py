@@ -28,8 +28,14 @@ class PiCameraContract:
     @pytest.mark.parametrize("platform", PLATFORMS)
     def test_the_camera_streams(self, world: World, platform: str) -> None:
         """Every frame decodes, carries its sensor's time, and obeys within a few frames."""
-        seen = world.run("stream", platform=platform)
+        rates_bps = pytest.approx([2_000_000, 500_000], rel=0.2)
 
+        def is_smooth(seen: Any) -> bool:
+            # Where pictures are left out for want of processor, there are fewer bits.
+            return bool(seen["bits_per_second"] == rates_bps)
+
+        seen = undisturbed(lambda: world.run("stream", platform=platform), is_smooth)
+        assert is_smooth(seen)
         assert seen["name"] == "picamera imx708"
         assert seen["encoder"] == ("the chip" if platform == "vc4" else "libx264")
         assert seen["pictures"] == seen["frames"]
@@ -46,7 +52,6 @@ class PiCameraContract:
         profile_idc, constraints, _level = seen["sps"]
         assert (profile_idc, constraints & 0b0100_0000) == (66, 0b0100_0000)
 
-        assert seen["bits_per_second"] == pytest.approx([2_000_000, 500_000], rel=0.2)
         if platform == "vc4":
             # The driver is told, at the start and while it runs.
             controls = world.encoder_controls()
@@ -143,8 +148,12 @@ class PiCameraContract:
     @pytest.mark.parametrize("platform", PLATFORMS)
     def test_a_sensor_that_stops_is_survived(self, world: World, platform: str) -> None:
         """The capture closes the stalled camera, opens it anew, and goes on with a keyframe."""
-        seen = world.run("stall", platform=platform)
-        assert seen["restarts"] == 1
+
+        def is_smooth(seen: Any) -> bool:
+            return bool(seen["restarts"] == 1)
+
+        seen = undisturbed(lambda: world.run("stall", platform=platform), is_smooth)
+        assert is_smooth(seen)
         assert seen["states"] == ["starting", "live", "starting", "live", "lingering", "idle"]
         assert seen["is_first_after_it_a_keyframe"]
         assert min(seen["gaps_us"]) > 0

@@ -120,8 +120,10 @@ async def test_it_can_be_narrow_as_well(cable: Network) -> None:
             started_at_s = time.monotonic()
             for _ in range(40):
                 sending.send(bytes(1_000))
+            # Each takes 8 ms, of which a busy machine may let some pass meanwhile.
+            gone_meanwhile = (time.monotonic() - started_at_s) / 0.008
             await until(lambda: packets.extend(arrived(receiving)) or len(packets) >= 15)
             assert time.monotonic() - started_at_s > 0.14
             await asyncio.sleep(0.2)
             packets.extend(arrived(receiving))
-    assert len(packets) < 30
+    assert len(packets) < 30 + gone_meanwhile

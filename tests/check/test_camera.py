@@ -8,6 +8,7 @@ from pathlib import Path
 
 from camagent.check.camera import check_camera
 from camagent.check.findings import Verdict
+from camagent.errors import CameraError
 from camagent.media.container import ContainerSource
 from camagent.media.encoder import EncoderOptions
 from camagent.media.frame import Encoding, Publish, Stream
@@ -92,9 +93,9 @@ async def test_a_camera_that_hangs_does_not_hang_the_command() -> None:
 
 async def test_a_camera_without_pictures_fails() -> None:
     """To be open is not enough."""
-    finding = await check_camera(OddSource(lambda: None), deadline_s=0.1)
+    finding = await check_camera(OddSource(lambda: None), deadline_s=1.0)
 
-    assert finding.text == "odd opened, but gave no picture for 0.1 s"
+    assert finding.text == "odd opened, but gave no picture for 1 s"
 
 
 async def test_what_nobody_foresaw_is_told_as_well() -> None:
@@ -124,8 +125,12 @@ async def test_the_light_is_lit_while_the_camera_looks(tmp_path: Path) -> None:
     (led / "brightness").write_text("0")
     (led / "max_brightness").write_text("1")
     seen: list[str] = []
-    source = OddSource(lambda: seen.append((led / "brightness").read_text()))
-    await check_camera(source, light=InUseLight("ACT", leds=tmp_path), deadline_s=0.1)
+
+    def look() -> None:
+        seen.append((led / "brightness").read_text())
+        raise CameraError("that is enough")
+
+    await check_camera(OddSource(look), light=InUseLight("ACT", leds=tmp_path))
 
     assert seen == ["1"]
     assert (led / "brightness").read_text() == "0"

@@ -125,7 +125,7 @@ def camera() -> Iterator[Camera]:
     camera.close_gate.set()
 
 
-STALL_S = 0.3
+STALL_S = 0.6
 
 
 class Watched(Capture):
@@ -318,11 +318,12 @@ async def test_a_failure_on_closing_counts(camera: Camera) -> None:
 async def test_a_call_that_hangs_ends_the_process(camera: Camera, gate: str) -> None:
     """Opening or closing that does not return in time is raised out of run."""
     getattr(camera, gate).clear()
-    capture = Watched(camera, open_deadline_s=0.1, linger_s=0)
+    capture = Watched(camera, open_deadline_s=0.1 if gate == "open_gate" else 5.0, linger_s=0)
     task = asyncio.create_task(capture.run())
     with capture.watched():
         await until(lambda: camera.openings)
         await until(lambda: gate == "open_gate" or capture.state is LIVE)
+        capture._open_deadline_s = 0.1
     with pytest.raises(CameraHung, match=r"ing fake camera takes more than 0\.1 s"):
         await task
 
@@ -359,10 +360,11 @@ async def test_cancellation_while_opening_closes_what_opens(camera: Camera) -> N
 async def test_cancellation_is_not_held_up_by_a_camera_that_hangs(camera: Camera) -> None:
     """Closing on cancellation has a deadline too, and stays a cancellation."""
     camera.close_gate.clear()
-    capture = Watched(camera, open_deadline_s=0.1)
+    capture = Watched(camera)
     with capture.watched():
         task = asyncio.create_task(capture.run())
         await until(lambda: capture.state is LIVE)
+        capture._open_deadline_s = 0.1
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -385,12 +387,13 @@ async def test_what_no_source_may_raise_is_not_hidden(camera: Camera) -> None:
 def test_frames_after_the_loop_is_gone_do_no_harm(camera: Camera) -> None:
     """A camera that still runs when the loop closes gets no exception."""
     camera.close_gate.clear()
-    capture = Watched(camera, open_deadline_s=0.05)
+    capture = Watched(camera)
 
     async def leave_it_running() -> None:
         with capture.watched():
             task = asyncio.create_task(capture.run())
             await until(lambda: capture.state is LIVE)
+            capture._open_deadline_s = 0.05
             task.cancel()
             await asyncio.wait([task])
 

@@ -127,12 +127,15 @@ def test_the_source_runs_in_real_time() -> None:
             assert low.came.wait(10)
         assert stream.snapshot()[:2] == b"\xff\xd8"
         assert has_enough.wait(10)
+    pictures_dropped = stream.main.pictures_dropped
     took_s = time.monotonic() - began_at_s
 
     assert source.name == "synthetic"
     assert frames[0].is_keyframe
     assert low.frames[0].is_keyframe
-    assert {frame.pts_us for frame in low.frames} < {frame.pts_us for frame in frames}
+    # A busy machine may leave pictures out of either.
+    strangers = {frame.pts_us for frame in low.frames} - {frame.pts_us for frame in frames}
+    assert len(strangers) <= pictures_dropped
     assert (decode(low.frames)[0].width, decode(low.frames)[0].height) == (160, 120)
     assert took_s >= 0.95
     assert min(delays_us) >= 0

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -46,17 +47,17 @@ def lasting_redis(
 
 
 @pytest.fixture(scope="session")
-def lasting_postgres(
-    program: Program, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[PostgresServer]:
+def lasting_postgres(program: Program) -> Iterator[PostgresServer]:
     initdb, postgres = (_postgresql(name, program) for name in ("initdb", "postgres"))
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), initdb=initdb, postgres=postgres)
-    server.create()
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    # Not among pytest's folders: each pytest that starts beside us closes those to other users.
+    with TemporaryDirectory(prefix="camagent-postgres-") as folder:
+        server = PostgresServer(Path(folder), initdb=initdb, postgres=postgres)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -138,7 +138,7 @@ async def test_sockets_that_say_nothing_are_closed(tmp_path: Path) -> None:
 async def test_a_client_that_went_dark_is_given_up(tmp_path: Path) -> None:
     """A half-open socket, whose other end takes no packet, is over after the idle time."""
     async with (
-        relay_at(tmp_path, idle_timeout_s=0.5) as relay,
+        relay_at(tmp_path, idle_timeout_s=1.5) as relay,
         contextlib.AsyncExitStack() as held,
     ):
         user = await held.enter_async_context(viewer(relay))

@@ -137,7 +137,7 @@ async def test_the_allowance_comes_back(tmp_path: Path) -> None:
 async def test_silence_ends_a_connection(tmp_path: Path) -> None:
     """Who says nothing for too long is taken for gone; who speaks stays."""
     async with (
-        relay_at(tmp_path, idle_timeout_s=1.5) as relay,
+        relay_at(tmp_path, idle_timeout_s=3.0) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -157,7 +157,7 @@ async def test_silence_ends_a_connection(tmp_path: Path) -> None:
 async def test_a_pong_is_no_word(tmp_path: Path) -> None:
     """A client whose WebSocket library answers while its program says nothing is gone as well."""
     async with (
-        relay_at(tmp_path, idle_timeout_s=0.6) as relay,
+        relay_at(tmp_path, idle_timeout_s=1.5) as relay,
         device(relay) as cam,
         task_running(_pong(cam)),
     ):
@@ -193,7 +193,7 @@ async def test_a_viewer_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
             if message["type"] == "watch_ended":
                 break
         assert message["payload"] == {"session_id": session_id, "reason": "error"}
-        assert slowest_s < 1
+        assert slowest_s < 5, "waiting for the viewer takes ten"
         assert (await recorded(relay, session_id)).reason == "error"
 
 
@@ -360,7 +360,6 @@ async def test_a_database_that_falls_silent_ends_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Neither refused nor answered, as when its machine is gone: all hear of it, and then all is well."""
-    monkeypatch.setattr("server_stub.database._ANSWER_DEADLINE_S", 0.5)
     url = SecretStr(postgres_url)
     async with (
         relay_at(tmp_path, database_url=url) as relay,
@@ -368,7 +367,8 @@ async def test_a_database_that_falls_silent_ends_nobody(
         viewer(relay) as user,
     ):
         session_id = await watch(user, cam)
-        with lasting_postgres.frozen():
+        with lasting_postgres.frozen(), monkeypatch.context() as hurried:
+            hurried.setattr("server_stub.database._ANSWER_DEADLINE_S", 0.5)
             async with client(relay, "device") as peer:
                 await peer.send("hello", {"device_id": "cam"})
                 assert await peer.ended() == (1011, "devices cannot be looked up now")
@@ -497,29 +497,20 @@ async def test_a_removed_device_is_disconnected(relay: Relay) -> None:
 
 
 async def test_a_connection_ends_with_its_token(relay: Relay) -> None:
-    """When the token expires, so do the connection and its sessions."""
-    async with device(relay) as cam, viewer(relay, valid_for_s=2) as user:
-        session_id = await watch(user, cam)
-        assert await user.ended() == (1008, "token expired")
+    """Its sessions do as well; a second hello of the same user counts from then on."""
+    async with (
+        device(relay) as cam,
+        viewer(relay, valid_for_s=3) as staying,
+        viewer(relay, valid_for_s=3) as ending,
+    ):
+        await staying.send("hello", {"token": make_token(SECRET, "user", 600)}, request_id="h2")
+        ack = await staying.receive()
+        assert (ack["type"], ack["request_id"]) == ("hello_ack", "h2")
+        session_id = await watch(ending, cam)
+        assert await ending.ended() == (1008, "token expired")
         assert (await cam.payload("watch_ended"))["reason"] == "viewer_disconnected"
         assert (await recorded(relay, session_id)).reason == "viewer_disconnected"
-
-
-async def test_a_fresh_token_extends_a_connection(relay: Relay) -> None:
-    """A second hello of the same user is acknowledged, and counts from then on."""
-    async with device(relay) as cam, viewer(relay, valid_for_s=2) as user:
-        other = asyncio.ensure_future(_until_expired(relay))
-        await user.send("hello", {"token": make_token(SECRET, "user", 600)}, request_id="h2")
-        ack = await user.receive()
-        assert (ack["type"], ack["request_id"]) == ("hello_ack", "h2")
-        assert await other == (1008, "token expired")
-        await watch(user, cam)
-
-
-async def _until_expired(relay: Relay) -> tuple[int, str]:
-    """Wait as long as a token of the same age takes."""
-    async with viewer(relay, valid_for_s=3) as user:
-        return await user.ended()
+        await watch(staying, cam)
 
 
 async def test_a_connection_belongs_to_one_user(relay: Relay) -> None:

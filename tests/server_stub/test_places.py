@@ -14,7 +14,7 @@ from tests.server_stub.peers import Client, device, two_instances, viewer, watch
 from tests.server_stub.servers import RedisServer
 from tests.support import eventually, until
 
-LIFE_S = 1.5
+LIFE_S = 2.5
 
 
 async def answers(*viewers: Client) -> list[str]:

@@ -1,7 +1,6 @@
 """Real processes of the relay: one that is killed, one that drains."""
 
 import asyncio
-import itertools
 import json
 import signal
 import time
@@ -23,7 +22,7 @@ from tests.server_stub.test_program import Program, _url_of
 from tests.server_stub.test_whep import playing, post
 from tests.support import eventually, until
 
-HEARTBEAT_S = 2.0
+HEARTBEAT_S = 4.0
 
 
 class Instance(SimpleNamespace):
@@ -63,8 +62,12 @@ async def test_an_instance_that_is_killed_is_missed(
         here = await held.enter_async_context(viewer(staying))
         of_viewer, of_device = await watch(there, cam), await watch(here, second, "second")
         local = await watch(there, second, "second")
-        await asyncio.sleep(HEARTBEAT_S)  # an instance that is new itself misses nobody yet
 
+        async def all_are_written_down() -> bool:
+            return len(await store.sessions()) == 3
+
+        await eventually(all_are_written_down)
+        # Nobody is up for long enough yet to take a busy process for one that is gone.
         dying.process.kill()
         killed_at_s = time.monotonic()
         ended = {"session_id": of_viewer, "reason": "viewer_disconnected"}
@@ -77,7 +80,7 @@ async def test_an_instance_that_is_killed_is_missed(
         async with device(staying, "second") as again:
             await watch(here, again, "second")
 
-        async def all_is_written_down() -> bool:
+        async def all_ends_are_written_down() -> bool:
             reasons = {one.session_id: one.reason for one in await store.sessions()}
             return (reasons[of_viewer], reasons[of_device], reasons[local]) == (
                 "viewer_disconnected",
@@ -85,12 +88,12 @@ async def test_an_instance_that_is_killed_is_missed(
                 "error",
             )
 
-        await eventually(all_is_written_down)
+        await eventually(all_ends_are_written_down)
 
 
 async def test_a_drain_is_spread_and_takes_nobody_new(store: Store, tmp_path: Path) -> None:
     """After SIGTERM sockets close one by one with 1001; `/readyz` says why, and the exit is 0."""
-    over_s = 2.0
+    over_s = 3.0
     for number in range(10):
         await store.add_device(f"cam-{number}")
     async with serving(tmp_path, DRAIN_S=str(over_s)) as relay, AsyncExitStack() as held:
@@ -106,6 +109,7 @@ async def test_a_drain_is_spread_and_takes_nobody_new(store: Store, tmp_path: Pa
             return ended
 
         waiting = [asyncio.ensure_future(note_end(peer)) for peer in peers]
+        asked_at_s = time.monotonic()
         relay.process.send_signal(signal.SIGTERM)
         await until(lambda: ends)
         status, told = await _status(relay, "/readyz")
@@ -115,9 +119,10 @@ async def test_a_drain_is_spread_and_takes_nobody_new(store: Store, tmp_path: Pa
             await connect(f"ws://127.0.0.1:{relay.port}/ws/device", proxy=None)
         assert refused.value.response.status_code == 503
         assert set(await asyncio.gather(*waiting)) == {(1001, "relay stops")}
-        gaps_s = [later - earlier for earlier, later in itertools.pairwise(ends)]
-        assert ends[-1] - ends[0] > over_s / 2
-        assert max(gaps_s) < over_s / 2
+        assert all(
+            end_s - asked_at_s >= over_s * number / len(peers) for number, end_s in enumerate(ends)
+        ), "nobody goes before its turn"
+        assert ends[-1] - ends[0] > over_s / 4
         assert await asyncio.to_thread(relay.process.wait, 20) == 0
 
 

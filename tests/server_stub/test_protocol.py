@@ -92,12 +92,16 @@ async def test_a_malformed_hello_is_refused(relay: Relay, path: str) -> None:
         assert await peer.ended() == (1008, text)
 
 
-@pytest.mark.parametrize("path", ["device", "viewer"])
-async def test_hello_has_a_deadline(relays: Relays, path: str) -> None:
+async def test_hello_has_a_deadline(relays: Relays) -> None:
     """Who says nothing at all is not kept."""
-    async with relays(hello_deadline_s=0.05) as relay, client(relay, path) as peer:
-        assert await peer.error() == "no hello in time"
-        assert await peer.ended() == (1008, "no hello in time")
+    async with (
+        relays(hello_deadline_s=1.0) as relay,
+        client(relay, "device") as mute_device,
+        client(relay, "viewer") as mute_viewer,
+    ):
+        for peer in (mute_device, mute_viewer):
+            assert await peer.error() == "no hello in time"
+            assert await peer.ended() == (1008, "no hello in time")
 
 
 async def test_a_device_says_hello_once(relay: Relay) -> None:
@@ -408,7 +412,7 @@ async def test_an_answer_has_a_deadline(relays: Relays) -> None:
 async def test_a_session_has_a_longest_duration(relays: Relays) -> None:
     """An answered session outlives the answer's deadline, and ends with its time."""
     async with (
-        relays(answer_deadline_s=1.0, longest_session_s=1.5) as relay,
+        relays(answer_deadline_s=2.0, longest_session_s=2.5) as relay,
         device(relay) as cam,
         viewer(relay) as user,
     ):
@@ -421,7 +425,7 @@ async def test_a_session_has_a_longest_duration(relays: Relays) -> None:
                 "session_id": session_id,
                 "reason": "timeout",
             }
-        assert time.monotonic() - began_at_s > 1.4
+        assert time.monotonic() - began_at_s > 2.4
         assert (await recorded(relay, session_id)).reason == "timeout"
 
 

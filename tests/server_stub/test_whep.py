@@ -256,7 +256,7 @@ async def test_a_slow_body_is_not_waited_for(tmp_path: Path) -> None:
         yield b"v=0\r\n"
         await asyncio.Event().wait()
 
-    async with relay_at(tmp_path, hello_deadline_s=0.5) as relay, playing(relay) as player:
+    async with relay_at(tmp_path, hello_deadline_s=1.0) as relay, playing(relay) as player:
         assert await player.status("POST", "/whep/cam", drip(), **{"Content-Type": SDP}) == 408
 
 
@@ -462,7 +462,7 @@ async def test_a_session_ends_with_its_device(relay: Relay, player: Player) -> N
 async def test_a_session_ends_when_its_time_is_up(tmp_path: Path) -> None:
     """As every session does."""
     async with (
-        relay_at(tmp_path, longest_session_s=0.3) as relay,
+        relay_at(tmp_path, longest_session_s=1.5) as relay,
         playing(relay) as player,
         watching(relay, player) as (cam, session_id, path, _),
     ):
@@ -472,22 +472,24 @@ async def test_a_session_ends_when_its_time_is_up(tmp_path: Path) -> None:
 
 async def test_a_session_ends_with_its_token(relay: Relay, player: Player) -> None:
     """Unless a fresh one of the same user is shown before; an older one takes nothing away."""
-    player.token = make_token(SECRET, "user", 1)
-    async with watching(relay, player) as (cam, session_id, path, _):
-        ended = await cam.payload("watch_ended")
-        assert (ended["session_id"], ended["message"]) == (session_id, "token expired")
-
-    player.token = make_token(SECRET, "user", 1)
-    async with watching(relay, player) as (_, session_id, path, _):
+    player.token = make_token(SECRET, "user", 3)
+    async with watching(relay, player) as (cam, session_id, _, _):
+        asked = asyncio.create_task(post(player))
+        await answer_offer(cam, None)
+        path = (await asked).headers["Location"]
         old, player.token = player.token, make_token(SECRET, "user", 600)
         assert await player.status("GET", path) == 204
         fresh, player.token = player.token, old
         await player.status("GET", path)
 
+        ended = await cam.payload("watch_ended")
+        assert (ended["session_id"], ended["message"]) == (session_id, "token expired")
+
         async def has_expired() -> bool:
             return await player.status("GET", path) == 401
 
         await eventually(has_expired)
+        await cam.nothing_came()
         player.token = fresh
         assert await player.status("GET", path) == 204
 

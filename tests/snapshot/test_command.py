@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import itertools
 import json
 import os
 import re
@@ -149,37 +148,48 @@ async def test_a_light_is_lit_for_the_picture(tmp_path: Path) -> None:
     led.mkdir()
     for name, value in (("brightness", "0"), ("max_brightness", "1"), ("trigger", "")):
         (led / name).write_text(value)
-    code = f"""
-import sys
-from functools import partial
+    code = """
+import signal, sys
 from pathlib import Path
 from camagent import privacy
 from camagent.snapshot import command
-command.InUseLight = partial(privacy.InUseLight, leds=Path({str(tmp_path)!r}))
-sys.exit(command.run_snapshot(sys.argv[1:], env_file=None, run=Path({str(tmp_path)!r})))
+run, is_ended = Path(sys.argv[1]), sys.argv[2] == "True"
+class NotedLight(privacy.InUseLight):
+    def __init__(self, name):
+        super().__init__(name, leds=run)
+    def show(self, *, is_lit):
+        super().show(is_lit=is_lit)
+        with (run / "shown").open("a") as shown:
+            shown.write((run / "ACT" / "brightness").read_text())
+        if is_lit and is_ended:
+            signal.raise_signal(signal.SIGTERM)
+command.InUseLight = NotedLight
+sys.exit(command.run_snapshot(sys.argv[3:], env_file=None, run=run))
 """
     arguments = [str(tmp_path / "now.jpg"), *SYNTHETIC, "--in-use-led=ACT"]
     for is_ended in (False, True):
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *arguments)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, str(tmp_path), str(is_ended), *arguments)
+        )
         try:
             async with asyncio.timeout(2 * DEADLINE_S):
-                await until(lambda: (led / "brightness").read_text() == "1")
-                if is_ended:
-                    process.terminate()
                 status = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
         assert status == (128 + signal.SIGTERM if is_ended else 0)
+        assert "1" in (tmp_path / "shown").read_text()
+        (tmp_path / "shown").unlink()
         assert (led / "brightness").read_text() == "0"
         assert [name for name in names_in(tmp_path) if "now" in name] == ["now.jpg"]
 
 
 async def test_a_running_agent_is_asked_and_its_video_goes_on(tmp_path: Path) -> None:
-    """Viewers see no gap, and the picture is one of theirs, not a second camera's."""
+    """Viewers' goes on as it was, and the picture is one of theirs, not a second camera's."""
     viewer = Viewer()
     path = tmp_path / "now.jpg"
-    async with agent_running(tmp_path) as agent:
+    video = {"source": "synthetic", "width_px": 320, "height_px": 240, "keyframe_interval_s": 60}
+    async with agent_running(tmp_path, video=video) as agent:
         with agent.capture.watched(), agent.capture.hub.subscribed(viewer):
             await until(lambda: viewer.frames)
             asked_at_s = time.time()
@@ -191,9 +201,7 @@ async def test_a_running_agent_is_asked_and_its_video_goes_on(tmp_path: Path) ->
 
     assert done == (0, b"", "")
     assert asked_at_s < taken_at_s(path.read_bytes()) < answered_at_s
-    gaps_us = [two.pts_us - one.pts_us for one, two in itertools.pairwise(viewer.frames)]
-    # Opening a camera, with the second that its exposure gets, would be longer.
-    assert max(gaps_us) < 1_000_000
+    # A camera that is opened begins with one.
     assert [frame.is_keyframe for frame in viewer.frames].count(True) == 1
 
 

@@ -139,7 +139,7 @@ async def test_nonsense_is_refused_and_costs_nothing(tmp_path: Path, nonsense: b
 
 async def test_who_stalls_is_dropped(tmp_path: Path) -> None:
     """Neither one that says nothing nor one that reads nothing stays, or is in the way."""
-    async with serving(tmp_path, talk_deadline_s=0.5) as path:
+    async with serving(tmp_path, talk_deadline_s=1.5) as path:
         silent_reader, silent = await asyncio.open_unix_connection(path)
         deaf = socket.socket(socket.AF_UNIX)
         deaf.connect(str(path))

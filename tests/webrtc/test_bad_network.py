@@ -20,7 +20,7 @@ from camagent.webrtc.packing import Packing
 from camagent.webrtc.reception import PAUSE_AFTER_S, Patience
 from camagent.webrtc.sender import VideoSender
 from tests.network import CUT, Faults, Network
-from tests.support import until
+from tests.support import unless_disturbed, until
 from tests.webrtc.browser_viewer import watched
 from tests.webrtc.far_viewer import far_viewer
 from tests.webrtc.reel import options_of, recorded, showing
@@ -64,6 +64,7 @@ async def until_sent(one: Served, frames: int) -> None:
     await until(lambda: one.tally.frames >= sent + frames)
 
 
+@unless_disturbed
 async def test_lost_packets_are_sent_again(
     far_network: Network, far_browser: BrowserContext
 ) -> None:
@@ -109,6 +110,7 @@ async def test_much_loss_does_not_end_it(far_network: Network, far_browser: Brow
     assert one.tally.packets_resent >= stats["retransmittedPacketsReceived"]
 
 
+@unless_disturbed
 async def test_a_gap_is_followed_by_a_keyframe(
     far_network: Network, far_browser: BrowserContext
 ) -> None:
@@ -128,6 +130,7 @@ async def test_a_gap_is_followed_by_a_keyframe(
     assert clockwork.waited_frames[0] <= LONGEST_WAIT_FRAMES
 
 
+@unless_disturbed
 async def test_a_request_brings_a_keyframe(far_network: Network) -> None:
     """Each PLI of a viewer is followed by a keyframe within 100 ms."""
     async with camera(source=SyntheticSource(HD)) as capture, viewer() as one:
@@ -211,6 +214,7 @@ async def test_a_network_that_comes_back_brings_the_picture_back(
             assert not one.running.done()
 
 
+@unless_disturbed
 async def test_a_killed_viewer_is_noticed(far_network: Network) -> None:
     """Who is killed says no goodbye: media is held back, then the session ends and says why."""
     patience = Patience(pause_after_s=0.5, end_after_s=2.5)

@@ -135,6 +135,7 @@ async def watched(
     policy: IcePolicy = "all",
     their_policy: str = "all",
     connect_deadline_s: float = 15.0,
+    patience: Patience | None = None,
 ) -> AsyncIterator[Watched]:
     """Hold a session that has the viewer's offer."""
     async with (
@@ -148,7 +149,7 @@ async def watched(
             options=PeerOptions(policy=policy),
             limits=SessionLimits(connect_deadline_s=connect_deadline_s),
             camera=reel,
-            sender=VideoSender(Packing(), IMPATIENT),
+            sender=VideoSender(Packing(), patience or Patience()),
             serve_frames=partial(straight_from, reel),
             send=wire.send,
         )
@@ -258,7 +259,7 @@ async def test_without_turn_two_symmetric_routers_are_the_end(
     await world.home.be("symmetric")
     await world.office.be("symmetric")
     async with watched(
-        world, frames, ours=[turn.stun], theirs=[turn.stun], connect_deadline_s=1.0
+        world, frames, ours=[turn.stun], theirs=[turn.stun], connect_deadline_s=2.0
     ) as one:
         error = await one.running
 
@@ -300,7 +301,7 @@ async def test_expired_credentials_are_told(
     servers = [turn.expired("udp", "tcp")]
     with capture_logs() as logs:
         async with watched(
-            world, frames, ours=servers, theirs=[turn.stun], policy=policy, connect_deadline_s=1.0
+            world, frames, ours=servers, theirs=[turn.stun], policy=policy, connect_deadline_s=2.0
         ) as one:
             error = await one.running
 
@@ -331,7 +332,14 @@ async def test_a_killed_turn_server_ends_the_session_and_another_carries_the_nex
         folder=tmp_path,
     ) as dying:
         servers = [dying.turn("udp"), turn.turn("tcp")]
-        async with watched(world, frames, ours=servers, theirs=[turn.stun], policy="relay") as one:
+        async with watched(
+            world,
+            frames,
+            ours=servers,
+            theirs=[turn.stun],
+            policy="relay",
+            patience=IMPATIENT,
+        ) as one:
             await pair_type(one)
             await dying.kill()
             error = await one.running
@@ -348,7 +356,9 @@ async def test_a_changed_address_ends_the_session(
 ) -> None:
     """The device is somewhere else all of a sudden: that session ends, the next one works."""
     device = world.device
-    async with watched(world, frames, ours=[turn.stun], theirs=[turn.stun]) as one:
+    async with watched(
+        world, frames, ours=[turn.stun], theirs=[turn.stun], patience=IMPATIENT
+    ) as one:
         await pair_type(one)
         await nat.move(device, nat.DEVICE, ELSEWHERE)
         try:

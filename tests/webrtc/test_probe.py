@@ -102,7 +102,7 @@ async def test_each_url_has_its_own_result(port: int) -> None:
             "http://nonsense",
             f"turn:{LOOPBACK}:{port}",
         )
-        probes = await probe_ice_server(turn_server(*urls), deadline_s=1)
+        probes = await probe_ice_server(turn_server(*urls), deadline_s=2)
 
     assert [probe.url for probe in probes] == list(urls)
     assert [probe.problem for probe in probes] == [Problem.SILENT, None, Problem.URL, None]

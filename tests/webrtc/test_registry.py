@@ -190,7 +190,7 @@ async def test_a_fault_of_ours_is_contained() -> None:
 
 async def test_sessions_survive_a_lost_link_for_the_grace() -> None:
     """The picture goes on without the server, and ends when the grace is over."""
-    async with house(grace_s=0.4) as built, viewer() as one:
+    async with house(grace_s=2.0) as built, viewer() as one:
         built.request("s")
         built.offer("s", await one.offer())
         await one.accept(await built.outbox.answer())

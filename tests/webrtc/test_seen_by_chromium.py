@@ -19,7 +19,7 @@ from camagent.webrtc.peer import PeerOptions
 from camagent.webrtc.sender import VideoSender
 from tests.chromium import chromium
 from tests.network import Network, network
-from tests.support import until
+from tests.support import unless_disturbed, until
 from tests.webrtc.browser_viewer import FLAGS, Watched, watched
 from tests.webrtc.reel import options_of, recorded, showing
 
@@ -48,6 +48,7 @@ async def assert_all_is_seen(one: Watched) -> None:
     assert await seen_by(one) in range(FRAMES)
 
 
+@unless_disturbed
 @pytest.mark.parametrize(
     ("options", "profile_level_id"), [(HD, "42e01f"), (FULL_HD, "42e028")], ids=["720p", "1080p"]
 )
@@ -98,6 +99,7 @@ async def test_every_cipher_is_understood(far_browser: BrowserContext) -> None:
     assert ciphers == ["SRTP_AES128_CM_HMAC_SHA1_80", "SRTP_AEAD_AES_256_GCM"]
 
 
+@unless_disturbed
 async def test_a_large_keyframe_arrives(far_browser: BrowserContext) -> None:
     """One of more than 64 packets, sent in bursts, is decoded, and so is what follows."""
     # Large for its few pixels: what a busy machine cannot decode in time it may leave out.
@@ -119,6 +121,7 @@ async def test_a_large_keyframe_arrives(far_browser: BrowserContext) -> None:
     assert stats["keyFramesDecoded"] + stats["framesDropped"] >= one.tally.keyframes
 
 
+@unless_disturbed
 async def test_pictures_are_shown_at_once(far_browser: BrowserContext) -> None:
     """Chromium keeps pictures back for less long when it is asked to."""
     delays_s = []
@@ -134,6 +137,7 @@ async def test_pictures_are_shown_at_once(far_browser: BrowserContext) -> None:
     assert delays_s[1] < delays_s[0]
 
 
+@unless_disturbed
 async def test_ipv6_alone_is_enough(
     program: Callable[[str, str], str], tmp_path: Path, far_network: Network
 ) -> None:
