@@ -21,7 +21,7 @@ from camagent.media.picamera import PiCamera
 from camagent.media.snapshot import take_snapshot
 from camagent.metrics import Figures, served
 from camagent.notify import Notifier
-from camagent.presence import describe_device, processor_temperature
+from camagent.presence import CameraWord, describe_device, processor_temperature
 from camagent.privacy import SWITCHED_OFF, InUseLight, KillSwitch
 from camagent.service import Condition, Service
 from camagent.settings import Settings
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 _LONGEST_CAMERA_RETRY_DELAY_S = 30.0
 _STOP_DEADLINE_S = 4.0
 _HEALTH_INTERVAL_S = 15.0
-_CAMERA_WORDS = {
+_CAMERA_WORDS: dict[CaptureState, CameraWord] = {
     CaptureState.IDLE: "idle",
     CaptureState.STARTING: "starting",
     CaptureState.LIVE: "live",
@@ -216,7 +216,7 @@ class Agent:
         self._changed()
 
     @property
-    def _camera(self) -> str:
+    def _camera(self) -> CameraWord:
         if self._kill_switch is not None and self._kill_switch.is_on:
             return "off"
         if self._capture.problem is not None:
