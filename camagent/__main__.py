@@ -7,7 +7,7 @@ import structlog
 
 from camagent.cli import run_command
 from camagent.configuration import EX_CONFIG
-from camagent.errors import AgentError, SettingsError
+from camagent.errors import AgentError, RestartNeeded, SettingsError
 from camagent.journal import is_journal
 from camagent.logs import configure_logs
 
@@ -29,6 +29,10 @@ def main() -> None:
     except* AgentError as group:
         for error in _leaves(group):
             log.critical("agent.failed", cause=str(error))
+        if group.subgroup(RestartNeeded) is not None:
+            # Leaving in order would wait for the camera once more: picamera2 closes it at exit.
+            sys.stderr.flush()
+            os._exit(1)
         sys.exit(1)
     except* Exception:
         log.critical("agent.crashed", exc_info=True)

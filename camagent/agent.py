@@ -21,7 +21,7 @@ from camagent.media.picamera import PiCamera
 from camagent.media.snapshot import take_snapshot
 from camagent.metrics import Figures, served
 from camagent.notify import Notifier
-from camagent.presence import describe_device, processor_temperature
+from camagent.presence import CameraWord, describe_device, processor_temperature
 from camagent.privacy import SWITCHED_OFF, InUseLight, KillSwitch
 from camagent.service import Condition, Service
 from camagent.settings import Settings
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 _LONGEST_CAMERA_RETRY_DELAY_S = 30.0
 _STOP_DEADLINE_S = 4.0
 _HEALTH_INTERVAL_S = 15.0
-_CAMERA_WORDS = {
+_CAMERA_WORDS: dict[CaptureState, CameraWord] = {
     CaptureState.IDLE: "idle",
     CaptureState.STARTING: "starting",
     CaptureState.LIVE: "live",
@@ -62,7 +62,7 @@ class Agent:
     and the socket that gives snapshots.
 
     Raises:
-        SettingsError: the camera, a certificate or a light that the settings name cannot be used.
+        SettingsError: picamera2 is missing, or a certificate cannot be used.
     """
 
     def __init__(
@@ -131,7 +131,11 @@ class Agent:
         self._asked_to_stop.set()
 
     async def run(self) -> None:
-        """Serve viewers until `stop`; a part that fails ends all of them with its error."""
+        """Serve viewers until `stop`; a part that fails ends all of them with its error.
+
+        Raises:
+            SettingsError: the camera, light or port that the settings name cannot be used.
+        """
         log.info("agent.started", version=__version__, source=self._source.name)
         if self._kill_switch is not None:
             # Before anybody can ask for a picture.
@@ -188,6 +192,7 @@ class Agent:
         if self._light is None:
             yield
             return
+        await self._light.appear()
         self._light.show(is_lit=False)
         try:
             yield
@@ -216,7 +221,7 @@ class Agent:
         self._changed()
 
     @property
-    def _camera(self) -> str:
+    def _camera(self) -> CameraWord:
         if self._kill_switch is not None and self._kill_switch.is_on:
             return "off"
         if self._capture.problem is not None:

@@ -2,17 +2,25 @@
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator, Callable, Iterable
+import contextlib
+import errno
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from camagent.errors import SettingsError
+from camagent.trouble import Trouble
 
 if TYPE_CHECKING:
+    from wsgiref.simple_server import WSGIServer
+
     from prometheus_client import Metric
 
 _ANSWER_DEADLINE_S = 2.0
+_WRONG_BY_ITSELF = {errno.EACCES, errno.EADDRINUSE}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +50,16 @@ class Figures:
 
 
 @asynccontextmanager
-async def served(host: str, port: int, figures: Callable[[], Figures]) -> AsyncIterator[None]:
+async def served(
+    host: str, port: int, figures: Callable[[], Figures], *, retry_delay_s: float = 10.0
+) -> AsyncIterator[None]:
     """Answer Prometheus on `host` and `port` while the block runs, from a thread of its own.
 
-    `figures` is called on the event loop only.
+    An address that this machine does not have, as may be soon after its start, or a name that is not
+    found, is tried again all the while. `figures` is called on the event loop only.
 
     Raises:
-        SettingsError: nobody can listen there.
+        SettingsError: the port is taken, or not for this user, or `host` can be no name.
     """
     # Imported where it is used: an agent without metrics saves the memory.
     from prometheus_client import (  # noqa: PLC0415
@@ -61,17 +72,54 @@ async def served(host: str, port: int, figures: Callable[[], Figures]) -> AsyncI
     registry = CollectorRegistry()
     for collector in (GC_COLLECTOR, PROCESS_COLLECTOR, _Collector(figures)):
         registry.register(collector)
+    listening: list[tuple[WSGIServer, threading.Thread]] = []
+
+    async def listen() -> OSError | None:
+        # On a thread, for names are looked up.
+        start = partial(start_http_server, port, addr=host, registry=registry)
+        try:
+            listening.append(await asyncio.to_thread(start))
+        except OSError as error:
+            return error
+        return None
+
     try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as error:
-        problem = f"CAMAGENT_METRICS_PORT={port}: cannot listen on {host}: {error.strerror}"
-        raise SettingsError([f"{problem}; free it, or choose another"]) from error
+        problem = await listen()
+    except UnicodeError as error:
+        raise SettingsError([f"CAMAGENT_METRICS_HOST={host}: no name can be so"]) from error
+    if problem is not None and problem.errno in _WRONG_BY_ITSELF:
+        text = f"CAMAGENT_METRICS_PORT={port}: cannot listen on {host}: {problem.strerror}"
+        raise SettingsError([f"{text}; free it, or choose another"]) from problem
+    is_over = asyncio.Event()
+    trying = asyncio.create_task(_try_again(listen, problem, host, is_over, retry_delay_s))
     try:
         yield
     finally:
-        await asyncio.to_thread(server.shutdown)
-        server.server_close()
-        thread.join()
+        is_over.set()
+        await trying
+        for server, thread in listening:
+            await asyncio.to_thread(server.shutdown)
+            server.server_close()
+            thread.join()
+
+
+async def _try_again(
+    listen: Callable[[], Awaitable[OSError | None]],
+    problem: OSError | None,
+    host: str,
+    is_over: asyncio.Event,
+    delay_s: float,
+) -> None:
+    """Have `listen` try until it has no `problem`, or all is over."""
+    trouble = Trouble()
+    while problem is not None:
+        cause = problem.strerror or str(problem)
+        trouble.tell("metrics.not_served", cause, host=host, retry_in_s=delay_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await is_over.wait()
+                return
+        problem = await listen()
 
 
 class _Collector:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import psutil
 from pydantic import JsonValue
@@ -13,6 +13,9 @@ from pydantic import JsonValue
 from camagent import __version__
 from camagent.board import Strain, read_model, read_strains
 from camagent.signaling.messages import DevicePresence
+
+CameraWord = Literal["idle", "starting", "live", "error", "off"]
+"""How the camera is, to whoever reads a report: `off` where somebody beside it wished so."""
 
 T = TypeVar("T")
 
@@ -32,7 +35,7 @@ _PROCESSOR_SENSORS = ("cpu_thermal", "coretemp", "k10temp", "acpitz")
 
 def describe_device(
     *,
-    camera: str,
+    camera: CameraWord,
     camera_problem: str | None,
     viewers: int,
     root: Path = Path("/"),
@@ -41,8 +44,8 @@ def describe_device(
 ) -> DevicePresence.Payload:
     """Build one presence report, within some milliseconds.
 
-    `camera` is the capture's state in a word; `camera_problem` says why it cannot serve. Below
-    `root` lie the machine's /proc, /sys and /run; `clock` gives monotonic seconds.
+    `camera_problem` says why the camera cannot serve. Below `root` lie the machine's /proc, /sys
+    and /run; `clock` gives monotonic seconds.
     """
     strains = read_strains(root)
     facts: dict[str, JsonValue] = {

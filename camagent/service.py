@@ -15,6 +15,7 @@ from typing import NoReturn
 import structlog
 
 from camagent.notify import Notifier
+from camagent.presence import CameraWord
 from camagent.progress import Progress
 from camagent.status import AgentStatus, write_status
 
@@ -31,14 +32,13 @@ class Condition:
 
     Attributes:
         problem: why the server cannot be reached, if it cannot.
-        camera: the capture's state in a word, as presence reports it.
         bytes_encoded: of the camera's stream since the start.
         temperature: of the processor in degrees Celsius.
     """
 
     is_online: bool
     problem: str | None
-    camera: str
+    camera: CameraWord
     camera_problem: str | None
     viewers: int
     bytes_encoded: int
@@ -164,7 +164,7 @@ def _viewers(count: int) -> str:
     return "1 viewer" if count == 1 else f"{count} viewers"
 
 
-def _camera(word: str, problem: str | None) -> str:
+def _camera(word: CameraWord, problem: str | None) -> str:
     match word:
         case "idle" | "live":
             return "camera ok"

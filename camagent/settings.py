@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_settings import SettingsConfigDict
 
 from camagent.camera_settings import CameraSettings
+from camagent.camera_url import check_camera_url
 from camagent.configuration import EnvironmentSettings
 from camagent.logs import LogFormat
 
@@ -141,6 +142,13 @@ class VideoSettings(BaseModel, frozen=True, extra="forbid"):
         le=60,
         description="seconds without a frame after which the camera is reopened; default 3",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_clear_host(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            check_camera_url(url.get_secret_value())
+        return url
 
     @model_validator(mode="after")
     def _fits_the_level(self) -> Self:

@@ -86,6 +86,8 @@ configure() { # NAME VALUE QUESTION: a value that is given wins, one that is the
 
 configure_agent() {
   if [ -e $etc/camagent.env ]; then
+    # For going back to within this run, and no later one.
+    trap 'rm -f "$etc/camagent.env.before"' EXIT
     cp -a $etc/camagent.env $etc/camagent.env.before
   else
     install -m 0640 "$here/camagent.env" $etc/camagent.env

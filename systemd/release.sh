@@ -7,6 +7,7 @@
 #                                     go back to the release BEFORE
 #   release.sh tidy                   remove all releases but the current one and the one before
 #
+# Settings are kept beside themselves as NAME.before, from after `build` until the end of `start`.
 # Nothing that runs is touched by `build`, and what it made is removed again when it fails.
 set -eu
 # Whatever root is used to: the service is not root, and has to read this.
@@ -39,6 +40,8 @@ check_machine() {
 build() {
   source=$1 extra=${2:+[$2]}
   check_machine
+  # Of a run that was cut off: nobody wants those settings back.
+  rm -f /etc/camagent/*.before
   mkdir -p "$ROOT/releases"
   folder=$(mktemp -d "$ROOT/releases/new.XXXXXX")
   chmod 755 "$folder"
@@ -111,5 +114,5 @@ command=${1:-}
 [ $# -eq 0 ] || shift
 case "$command" in
 check | build | switch | start | tidy) [ "$command" != check ] || command=check_machine; "$command" "$@" ;;
-*) sed -n '2,10p' "$0" >&2; exit 2 ;;
+*) sed -n '2,11p' "$0" >&2; exit 2 ;;
 esac

@@ -109,6 +109,28 @@ def busy() -> Any:
     return {"refused": refused, "goes_on": goes_on}
 
 
+def refused_files() -> Any:
+    camera = opened()
+    refused = Picamera2.__new__(Picamera2)
+    error_of(lambda: refused.__init__(0))
+    refused.close()
+    after_refusal = ends_open(refused)
+    refused.notifymeread.close()
+    os.close(refused.notifyme_w)
+    before_closing = ends_open(camera)
+    camera.close()
+    return {
+        "after_refusal": after_refusal,
+        "before_closing": before_closing,
+        "after_closing": ends_open(camera),
+    }
+
+
+def ends_open(camera: Any) -> list[bool]:
+    """Tell of both ends of a camera's pipe whether they are open."""
+    return [not camera.notifymeread.closed, error_of(lambda: os.fstat(camera.notifyme_w)) == []]
+
+
 def listing() -> Any:
     camera = opened()
     answer = {

@@ -220,3 +220,11 @@ class Picamera2Contract:
         """They have to be stopped, and can be afterwards."""
         seen = world.run("close_leaves_encoders")
         assert seen == {"is_running": True, "stop_hangs": False}
+
+    def test_a_camera_that_is_refused_leaves_its_pipe_open(self, world: World) -> None:
+        """Closing it closes neither end; that of a camera which was open closes both."""
+        assert world.run("refused_files") == {
+            "after_refusal": [True, True],
+            "before_closing": [True, True],
+            "after_closing": [False, False],
+        }

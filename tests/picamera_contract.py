@@ -242,3 +242,8 @@ class PiCameraContract:
         assert statistics.median(seen["fewer_gaps_us"]) == pytest.approx(2 * FRAME_US, abs=100)
         assert seen["fewer"] <= 1.2 * 100_000
         assert seen["keyframes"] == 0
+
+    def test_a_camera_in_use_costs_nothing_to_try(self, world: World) -> None:
+        """As many files are open after four attempts as before: one goes on trying for days."""
+        left = world.run("refused_often")["files"]
+        assert left == [left[0]] * 5

@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from camagent.errors import SettingsError
 from camagent.metrics import Figures, served
+from tests.network import Namespace, Network, run
+from tests.support import eventually, until
 
 FIGURES = Figures(
     is_online=True,
@@ -34,11 +38,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def scrape(port: int) -> dict[str, float]:
+async def scrape(port: int, host: str = "127.0.0.1") -> dict[str, float]:
     """Read every sample by its name and labels, as a scraper would."""
 
     def read() -> str:
-        with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urlopen(f"http://{host}:{port}/metrics", timeout=5) as answer:
             return str(answer.read().decode())
 
     text = await asyncio.to_thread(read)
@@ -101,3 +105,49 @@ async def test_a_port_that_is_taken_is_a_wrong_setting() -> None:
                 pass
     async with served("127.0.0.1", port, lambda: FIGURES):
         assert (await scrape(port))["camagent_online"] == 1
+
+
+@pytest.fixture
+def unborn(network: Network) -> Iterator[Namespace]:
+    """Give a network that has no address yet, or skip."""
+    made = Namespace(9, (4,))
+    yield made
+    made.close()
+
+
+async def test_an_address_that_comes_late_is_waited_for(unborn: Namespace) -> None:
+    """What the machine does not have yet costs nothing but the metrics; then they are served."""
+    port = free_port()
+
+    async def is_scraped() -> bool:
+        try:
+            return (await scrape(port, "[::1]"))["camagent_online"] == 1
+        except OSError:
+            return False
+
+    with unborn.entered(), capture_logs() as events:
+        async with served("::1", port, lambda: FIGURES, retry_delay_s=0.05):
+            assert not await is_scraped()
+            await run(unborn.command("ip", "link", "set", "lo", "up"))
+            await eventually(is_scraped)
+        assert not await is_scraped()
+
+    assert {event["event"] for event in events} == {"metrics.not_served"}
+    assert {event["cause"] for event in events} == {"Cannot assign requested address"}
+
+
+async def test_a_name_that_is_not_found_does_not_hold_up_the_end() -> None:
+    """It is looked up again later; who stops meanwhile does not wait for that."""
+    with capture_logs() as events:
+        async with served("no-such-host.invalid", free_port(), lambda: FIGURES, retry_delay_s=3600):
+            await until(lambda: events)
+
+    (event,) = events
+    assert (event["event"], event["log_level"]) == ("metrics.not_served", "warning")
+
+
+async def test_what_can_be_no_name_is_a_wrong_setting() -> None:
+    """No later look would find it."""
+    with pytest.raises(SettingsError, match=r"CAMAGENT_METRICS_HOST=pi\.\.lan: "):
+        async with served("pi..lan", free_port(), lambda: FIGURES):
+            pass

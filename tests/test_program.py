@@ -254,3 +254,41 @@ async def test_a_demo_with_a_wrong_option_starts_nothing() -> None:
 
     assert (status, output) == (78, "")
     assert errors.startswith("camagent: CAMAGENT_MAX_VIEWERS=0: ")
+
+
+ENDS_WITH = """
+import atexit, signal, sys
+from camagent import __main__ as program
+from camagent.errors import CameraError, CameraHung
+
+def close_camera():
+    sys.stderr.write("closing the camera\\n")
+    if sys.argv[1] == "CameraHung":
+        signal.pause()
+
+def fail(_arguments):
+    atexit.register(close_camera)
+    error = {"CameraHung": CameraHung, "CameraError": CameraError}[sys.argv[1]]
+    raise ExceptionGroup("parts", [ExceptionGroup("more", [error("the driver is stuck")])])
+
+program.run_command = fail
+program.main()
+"""
+
+
+@pytest.mark.parametrize(("error", "is_closed"), [("CameraHung", False), ("CameraError", True)])
+async def test_a_camera_that_hangs_does_not_hold_the_end_up(error: str, is_closed: bool) -> None:
+    """Its library would close it when Python ends, and wait for the driver for ever."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ENDS_WITH, error, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            _, told = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+
+    assert process.returncode == 1
+    assert b"the driver is stuck" in told
+    assert (b"closing the camera" in told) is is_closed

@@ -446,3 +446,56 @@ def test_a_file_without_a_certificate_is_refused(
 
     with pytest.raises(SettingsError, match=f"{name}={wrong}"):
         link_options(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://eve:top/secret@camera.lan/live",
+        "rtsp://eve:12/secret@camera.lan/live",
+        "rtsp://eve:top#secret@camera.lan/live",
+        "rtsp://eve:12?secret@camera.lan/live",
+        "rtsp://eve:top[secret@camera.lan/live",
+        "rtsp://eve:top[sec]ret@camera.lan/live",
+        "rtsp://eve:top@12/secret@camera.lan/live",
+        "rtsp://eve:secret\u2100@camera.lan/live",
+        "rtsp:eve:secret@camera.lan/live",
+        "rtsp://camera.lan:secret/live",
+    ],
+)
+def test_a_password_that_hides_the_host_is_refused(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """In one line that says how it is written, and does not repeat it."""
+    (line,) = problems(monkeypatch, CAMAGENT_VIDEO__URL=url)
+    assert line.startswith("CAMAGENT_VIDEO__URL: where the host begins and ends is not clear; ")
+    assert "/ is written %2F" in line
+    assert not [part for part in ("top", "secret", "sec", "12") if part in line]
+
+
+@pytest.mark.parametrize("url", ["rtsp:///live", "http://?a=b"])
+def test_a_camera_without_a_host_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """It would be tried for ever."""
+    (line,) = problems(monkeypatch, CAMAGENT_VIDEO__URL=url)
+    assert line.startswith("CAMAGENT_VIDEO__URL: the host is missing (for source=container: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://eve:%2F%3F%23%5B%5D%40@[::1]:554/live?channel=1#x",
+        "rtsp://eve:top@secret@camera.lan/live",
+        "rtsp://camera.lan/user=admin&password=secret&channel=1",
+        "udp://@:5000",
+        "udp://@239.0.0.1:5000",
+        "file:///clips/a@b.mp4",
+        "/clips/[a@b.mp4",
+        "//clips/[a://b.mp4",
+        "clip.mp4",
+    ],
+)
+def test_any_other_camera_may_be_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """URLs that can be read in one way only, and paths, which are no URLs."""
+    video = read(monkeypatch, CAMAGENT_VIDEO__URL=url).video
+    assert video.url is not None
+    assert video.url.get_secret_value() == url

@@ -246,7 +246,9 @@ class Capture:
             self.progress.expect_within(self._stall_after_s + self._open_deadline_s)
             if loop.time() >= stalled_at_s:
                 log.warning("capture.stalled", no_frame_for_s=self._stall_after_s)
-                self._stalled_at_s = loop.time()
+                # Where nobody watches, no session has to be kept until it is overcome.
+                if is_wanted or not self._source.survives_failure:
+                    self._stalled_at_s = loop.time()
                 return is_wanted
             if loop.time() >= over_at_s:
                 return False

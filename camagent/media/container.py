@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import structlog
@@ -17,6 +16,7 @@ from av import Packet
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from camagent.camera_url import public_name, scheme_of
 from camagent.errors import CameraError
 from camagent.media.allocation import bound_allocations
 from camagent.media.encoder import EncoderOptions
@@ -80,11 +80,7 @@ class ContainerSource:
     @property
     def name(self) -> str:
         """What it is, for logs: the URL without what may be secret in it."""
-        url = urlsplit(self._url)
-        if not url.netloc:
-            return self._url
-        host = url.netloc.rpartition("@")[2]
-        return f"{url.scheme}://{host}{url.path}"
+        return public_name(self._url)
 
     survives_failure = True
 
@@ -211,7 +207,7 @@ class ContainerSource:
 
     @property
     def _is_file(self) -> bool:
-        return not self._is_device and urlsplit(self._url).scheme in {"", "file"}
+        return not self._is_device and scheme_of(self._url) in {"", "file"}
 
     def _open(self) -> InputContainer:
         bound_allocations()
@@ -234,7 +230,7 @@ class ContainerSource:
         return container
 
     def _open_url(self) -> InputContainer:
-        is_rtsp = urlsplit(self._url).scheme in {"rtsp", "rtsps"}
+        is_rtsp = scheme_of(self._url) in {"rtsp", "rtsps"}
         # Sound is not even asked for.
         rtsp = {"rtsp_transport": "tcp", "allowed_media_types": "video"}
         return self._try_open(None, rtsp if is_rtsp else {})

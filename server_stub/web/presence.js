@@ -12,7 +12,7 @@ const CAMERAS = {
   idle: 'camera ready',
   starting: 'camera starting',
   live: 'camera on',
-  lingering: 'camera ready',
+  off: 'camera switched off',
 };
 
 /** Say whether a device is there, or since when not. */
@@ -41,7 +41,7 @@ export function describeWarnings({ isOnline, presence }) {
   if (!isOnline) return [];
   const { under_voltage: voltage, throttled } = presence;
   return [
-    presence.camera === 'failed' && cameraFault(presence.camera_problem),
+    presence.camera === 'error' && cameraFault(presence.camera_problem),
     voltage?.now && 'under-voltage: the picture may stutter; it needs a stronger power supply',
     !voltage?.now && voltage?.since_boot && 'under-voltage since it started: check its power supply',
     throttled?.now && 'throttled: its processor is slowed down, so the picture may stutter',

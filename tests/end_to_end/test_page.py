@@ -167,7 +167,7 @@ async def test_it_lists_devices_with_their_presence(
         "device_presence",
         temperature=48.25,
         battery=85,
-        camera="failed",
+        camera="error",
         camera_problem="the cable is loose",
     )
     await device_for(server.port, "attic")

@@ -569,3 +569,34 @@ async def test_viewers_stay_while_a_source_comes_back(camera: Camera) -> None:
             camera.open_problem, camera.is_stalled = None, False
             await until(lambda: capture.state is LIVE)
     assert FAILED not in capture.states
+
+
+async def test_a_source_that_goes_while_lingering_has_failed(camera: Camera) -> None:
+    """With nobody's session to keep it is a failure like any other, and is tried again as one."""
+    capture = Watched(camera, linger_s=3600, stall_after_s=1, retry_delay_s=0.05)
+    async with running(capture.run()):
+        with capture.watched():
+            await until(lambda: capture.state is LIVE)
+        await until(lambda: capture.state is LINGERING)
+        camera.open_problem = camera.close_problem = "no such device"
+        camera.is_stalled = True
+        await until(lambda: camera.openings >= 3)
+        assert capture.problem == "no such device"
+        states = capture.states[capture.states.index(LINGERING) :]
+        assert states[:4] == [LINGERING, FAILED, STARTING, FAILED]
+        camera.is_stalled = False
+        camera.open_problem = camera.close_problem = None
+        await until(lambda: capture.problem is None)
+
+
+async def test_a_pi_camera_that_goes_while_lingering_ends_the_process(camera: Camera) -> None:
+    """Whoever watches next finds one that a new process opened."""
+    camera.survives_failure = False
+    capture = Watched(camera, linger_s=3600, stall_after_s=1)
+    task = asyncio.create_task(capture.run())
+    with capture.watched():
+        await until(lambda: capture.state is LIVE)
+    camera.close_problem = "the Pi camera does not close"
+    camera.is_stalled = True
+    with pytest.raises(RestartNeeded, match="stalled and cannot be reopened: the Pi camera does"):
+        await task

@@ -117,8 +117,16 @@ def test_full_range_becomes_limited_range(tmp_path: Path) -> None:
     ("url", "name"),
     [
         ("/dev/video0", "/dev/video0"),
-        ("rtsp://eve:secret@camera.lan:554/live?password=secret", "rtsp://camera.lan:554/live"),
-        ("rtsp://eve:se@cret@[::1]:554/live", "rtsp://[::1]:554/live"),
+        ("/dev/video[0", "/dev/video[0"),
+        ("file:///clips/a@b.mp4", "file:///clips/a@b.mp4"),
+        ("rtsp://eve:secret@camera.lan:554/live?password=secret", "rtsp://camera.lan:554"),
+        ("rtsp://eve:se@cret@[::1]:554/live", "rtsp://[::1]:554"),
+        ("rtsp://camera.lan/user=admin&password=secret&channel=1", "rtsp://camera.lan"),
+        ("RTSPS://camera.lan:7441/a-secret-for-whoever-asks", "rtsps://camera.lan:7441"),
+        ("http://camera.lan?password=secret", "http://camera.lan"),
+        ("rtsp:eve:secret@camera.lan/live", "rtsp://camera.lan"),
+        ("rtsp://eve:se[cret@camera.lan/live", "rtsp://camera.lan"),
+        ("udp://@239.0.0.1:5000", "udp://239.0.0.1:5000"),
     ],
 )
 def test_its_name_holds_no_secret(url: str, name: str) -> None:
@@ -130,7 +138,7 @@ def test_an_unreachable_camera_is_told_without_its_password() -> None:
     """The error says which camera and why; neither it nor its causes quote the URL."""
     camera = source("rtsp://eve:secret@127.0.0.1:1/live")
     with (
-        pytest.raises(CameraError, match=r"rtsp://127.0.0.1:1/live cannot be opened: Conn") as told,
+        pytest.raises(CameraError, match=r"rtsp://127.0.0.1:1 cannot be opened: Conn") as told,
         camera.opened(lambda _frame: None),
     ):
         pass

@@ -216,7 +216,7 @@ def reopen() -> dict[str, Any]:
         viewer = Viewer()
         with source.opened(viewer.take):
             viewer.next(5)
-        left.append((threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))))
+        left.append((threading.active_count(), open_files()))
     return {"threads_and_files": left}
 
 
@@ -235,6 +235,20 @@ def refused() -> dict[str, Any]:
         "absent": problem_of(lambda: camera(id="3")),
         "busy": problem_of(camera, while_open=camera()),
     }
+
+
+def refused_often() -> dict[str, Any]:
+    """Ask for a camera that is taken, several times; count the open files before and after each."""
+    with camera().opened(Viewer().take):
+        files = [open_files()]
+        for _ in range(4):
+            assert "cannot be opened" in str(problem_of(camera))
+            files.append(open_files())
+    return {"files": files}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def adjusted() -> dict[str, Any]:

@@ -98,6 +98,23 @@ async def test_upgrades_that_fail_leave_the_old_version_running(
             assert ".before" not in left
 
 
+async def test_settings_of_long_ago_do_not_come_back(machine: Machine, tmp_path: Path) -> None:
+    """An upgrade that fails gives back those of before itself, not what another run left lying."""
+    kept = "/etc/camagent/camagent.env.before"
+    async with installed(machine, tmp_path):
+        await machine.run(f"{SOURCE}/systemd/install.sh --no-start")
+        assert "No such file" in machine.sh(f"ls {kept}", check=False)
+
+        settings = machine.sh("cat /etc/camagent/camagent.env")
+        machine.sh(f"echo CAMAGENT_DEVICE_ID=long-ago > {kept}")
+        agent = f"{SOURCE}/camagent/agent.py"
+        machine.sh(f"sed -i 's/^async def run_agent.*/&\\n    raise SystemExit(1)/' {agent}")
+        told = await machine.run(f"{SOURCE}/systemd/install.sh --relay", check=False)
+        assert "back to the one before" in told
+        assert machine.sh("cat /etc/camagent/camagent.env") == settings
+        assert machine.property("ActiveState") == "active"
+
+
 async def test_uninstalling_leaves_the_settings_at_most(machine: Machine, tmp_path: Path) -> None:
     """What the installer brought is gone, as if it had never been there; with --purge all of it."""
     look = "find /etc /opt /usr/local /var/lib /run -path '*camagent*' -not -path '*.d*'"

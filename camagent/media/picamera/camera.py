@@ -2,8 +2,9 @@
 
 import gc
 import importlib
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from camagent.errors import CameraError, RestartNeeded
@@ -94,7 +95,7 @@ class PiCamera:
         picamera2 = import_picamera2()
         number = self._find(picamera2)
         with explained("the Pi camera cannot be opened", hint=lambda: f"; {who_holds()}"):
-            camera = picamera2.Picamera2(number, tuning=self.wishes.tuning_file)
+            camera = _made(picamera2.Picamera2, number, tuning=self.wishes.tuning_file)
         try:
             with explained(f"the Pi camera cannot be set to {self.options}"):
                 self._configure(camera)
@@ -165,6 +166,26 @@ class PiCamera:
             buffer_count=_BUFFERS,
             sensor=sensor,
         )
+
+
+def _made(kind: Any, number: int, *, tuning: str | None) -> Any:
+    """Make a Picamera2; one that cannot be made, such as of a camera in use, leaves nothing open.
+
+    Its constructor opens a pipe before the camera, and it closes the pipe only after the camera.
+    """
+    camera = kind.__new__(kind)
+    try:
+        camera.__init__(number, tuning=tuning)
+    except BaseException:
+        # What closing a half of it raises says nothing beside why it is one.
+        with suppress(Exception):
+            camera.close()
+        reader = getattr(camera, "notifymeread", None)
+        if reader is not None and not reader.closed:
+            reader.close()
+            os.close(camera.notifyme_w)
+        raise
+    return camera
 
 
 def _set_sensor_hdr(libcamera_number: int, *, is_on: bool) -> None:

@@ -46,6 +46,9 @@ class Picamera2(Captures):
         os.environ.pop("LIBCAMERA_RPI_TUNING_FILE", None)
         if tuning is not None:
             os.environ["LIBCAMERA_RPI_TUNING_FILE"] = tuning
+        # Open before the camera is, and closed by `close` only if that was.
+        reader, self.notifyme_w = os.pipe2(os.O_NONBLOCK)
+        self.notifymeread = os.fdopen(reader, "rb")
         self.is_open = self.started = False
         cameras = self.global_camera_info()
         if camera_num >= len(cameras):
@@ -182,6 +185,8 @@ class Picamera2(Captures):
         self.camera.release()
         self.is_open = False
         self.camera_config = {}
+        self.notifymeread.close()
+        os.close(self.notifyme_w)
 
     def __enter__(self) -> Self:
         return self
