@@ -11,7 +11,7 @@ from server_stub.app import running
 from server_stub.relay import Relay
 from server_stub.shared import remote_end
 from tests.server_stub.peers import Client, device, recorded, relay_settings, viewer, watch
-from tests.server_stub.test_instances import INTERVAL_S, settled
+from tests.server_stub.test_instances import settle
 from tests.support import until
 
 
@@ -32,9 +32,7 @@ class Three:
 
 @pytest.fixture
 async def three(redis_url: str, tmp_path: Path) -> AsyncIterator[Three]:
-    settings = relay_settings(
-        tmp_path, redis_url=SecretStr(redis_url), heartbeat_interval_s=INTERVAL_S
-    )
+    settings = relay_settings(tmp_path, redis_url=SecretStr(redis_url))
     async with (
         running(settings) as staying,
         running(settings) as other,
@@ -59,7 +57,7 @@ async def _goes_on(relay: Relay, session_id: str) -> None:
     """Show that a session outlasts its other instance, which is known to be gone."""
     (session,) = relay.sessions.live()
     await until(lambda: remote_end(session) is None)
-    await settled(relay)
+    settle(relay)
     assert relay.instances is not None
     await relay.instances._beat()
     relay.instances._shared.lose(session)  # as if the beat had begun before
