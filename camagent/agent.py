@@ -62,7 +62,7 @@ class Agent:
     and the socket that gives snapshots.
 
     Raises:
-        SettingsError: picamera2 is missing, or a certificate cannot be used.
+        SettingsError: picamera2 is missing, or a certificate or light cannot be used.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Agent:
         """Serve viewers until `stop`; a part that fails ends all of them with its error.
 
         Raises:
-            SettingsError: the camera, light or port that the settings name cannot be used.
+            SettingsError: the camera or port that the settings name cannot be used.
         """
         log.info("agent.started", version=__version__, source=self._source.name)
         if self._kill_switch is not None:
@@ -192,7 +192,6 @@ class Agent:
         if self._light is None:
             yield
             return
-        await self._light.appear()
         self._light.show(is_lit=False)
         try:
             yield

@@ -58,35 +58,19 @@ class InUseLight:
     """One LED of this machine, lit while the camera is open.
 
     A GPIO pin is an LED as well once the device tree says so (`dtoverlay=gpio-led`).
+
+    Raises:
+        SettingsError: there is no such LED.
     """
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        leds: Path = Path("/sys/class/leds"),
-        appears_within_s: float = 10.0,
-    ) -> None:
+    def __init__(self, name: str, *, leds: Path = Path("/sys/class/leds")) -> None:
         self._folder = leds / name
         self._is_lit: bool | None = None
-        self._appears_within_s = appears_within_s
-
-    async def appear(self) -> None:
-        """Wait until it is there: while a machine starts, its driver may come late.
-
-        Raises:
-            SettingsError: there is no such LED, and no camera may be open without it.
-        """
-        try:
-            async with asyncio.timeout(self._appears_within_s):
-                while not (self._folder / "brightness").exists():  # noqa: ASYNC110 - sysfs tells nobody
-                    await asyncio.sleep(_LOOK_INTERVAL_S)
-        except TimeoutError:
-            name, leds = self._folder.name, self._folder.parent
+        if not (self._folder / "brightness").exists():
             there = ", ".join(sorted(led.name for led in leds.glob("*"))) or "none"
             raise SettingsError(
                 [f"CAMAGENT_IN_USE_LED={name}: no such LED; here there is: {there}"]
-            ) from None
+            )
 
     def show(self, *, is_lit: bool) -> None:
         """Light it or put it out; a light that fails is logged once and changes nothing else."""

@@ -1,6 +1,5 @@
 """What somebody beside the camera can do and see."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from structlog.testing import capture_logs
 
 from camagent.errors import SettingsError
 from camagent.privacy import InUseLight, KillSwitch
-from tests.support import DEADLINE_S, running, until
+from tests.support import running, until
 
 
 async def test_a_file_switches_off_and_its_absence_on(tmp_path: Path) -> None:
@@ -68,21 +67,11 @@ def test_the_light_shows_an_open_camera(tmp_path: Path) -> None:
     assert (made / "brightness").read_text() == "0"
 
 
-async def test_a_light_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
+def test_a_light_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:
     """The start stops, and the names that would do are told."""
     led(tmp_path, "PWR")
     with pytest.raises(SettingsError, match=r"CAMAGENT_IN_USE_LED=ACT: no such LED.*: PWR"):
-        await InUseLight("ACT", leds=tmp_path, appears_within_s=0.1).appear()
-
-
-async def test_a_light_whose_driver_comes_late_is_waited_for(tmp_path: Path) -> None:
-    """A machine that starts may have its LEDs after its network."""
-    light = InUseLight("ACT", leds=tmp_path, appears_within_s=DEADLINE_S)
-    async with running(light.appear()) as waiting:
-        await asyncio.sleep(0.05)
-        assert not waiting.done()
-        led(tmp_path)
-        await waiting
+        InUseLight("ACT", leds=tmp_path)
 
 
 def test_a_light_that_fails_is_told_and_nothing_more(tmp_path: Path) -> None:
