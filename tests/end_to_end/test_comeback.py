@@ -92,7 +92,8 @@ async def test_a_device_with_another_address_is_found(
 
 async def until_it_is_back(person: Watching, server: Relay) -> None:
     """Wait until the page has noticed, and shows another session's picture with a word on it."""
-    assert len(await server.store.sessions()) == 1
+    # A browser that has just started in its network may tell the page of it, which asks anew then.
+    before = len(await server.store.sessions())
     await eventually(person.notice, deadline_s=30)
 
     async def is_told() -> bool:
@@ -101,4 +102,4 @@ async def until_it_is_back(person: Watching, server: Relay) -> None:
     await eventually(is_told, deadline_s=60)
     await person.until_it_moves()
     assert await person.dataset("watchState") == "streaming"
-    assert len(await server.store.sessions()) >= 2
+    assert len(await server.store.sessions()) > before
