@@ -64,10 +64,13 @@ async def house(rig: Rig, address: str, platform: str) -> AsyncIterator[House]:
 
 
 async def until_told(page: Watching, reason: str) -> None:
-    """Wait until the person is told that there is no picture, and why."""
+    """Wait until the person is told that there is no picture, and why.
+
+    Not only what the device says of its camera: that may be known before it was asked for a picture.
+    """
 
     async def is_told() -> bool:
-        return reason in await page.text()
+        return bool(await page.dataset("failure")) and reason in await page.text()
 
     await eventually(is_told, deadline_s=_HEALING_DEADLINE_S)
 
