@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 _LONGEST_CAMERA_RETRY_DELAY_S = 30.0
 _STOP_DEADLINE_S = 4.0
 _HEALTH_INTERVAL_S = 15.0
+_LOOK_INTERVAL_S = 60.0
 _CAMERA_WORDS: dict[CaptureState, CameraWord] = {
     CaptureState.IDLE: "idle",
     CaptureState.STARTING: "starting",
@@ -184,7 +185,8 @@ class Agent:
         except CameraRefused as refused:
             raise SettingsError(refused.problems) from refused
         except CameraError as error:
-            self._capture.suspect(str(error))
+            look = partial(find_pi_camera, camera, may_open=True)
+            self._capture.suspect(str(error), look=look, look_interval_s=_LOOK_INTERVAL_S)
 
     @asynccontextmanager
     async def _shown(self) -> AsyncIterator[None]:

@@ -390,3 +390,31 @@ async def test_metrics_are_served_where_they_are_asked_for() -> None:
                 pass
     with pytest.raises(OSError, match="refused"):
         await asyncio.to_thread(read)
+
+
+async def test_a_camera_that_was_at_fault_is_reported_well_once_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process looks again while nobody watches, and nothing has to be opened for it."""
+    camera, is_fine = ShyCamera(), False
+
+    async def look(_camera: PiCamera, *, may_open: bool) -> None:
+        assert may_open
+        if not is_fine:
+            raise CameraError("somebody else has it")
+
+    monkeypatch.setattr("camagent.agent.choose_source", lambda _video, _camera, **_: camera)
+    monkeypatch.setattr("camagent.agent.find_pi_camera", look)
+    monkeypatch.setattr("camagent.agent._LOOK_INTERVAL_S", 0.05)
+    async with server() as relay, running(Agent(settings(relay.url))):
+        device = await relay.accepted()
+        await device.welcome()
+        while (report := (await device.receive("device_presence"))["payload"])["camera"] != "error":
+            pass
+        assert report["camera_problem"] == "somebody else has it"
+        is_fine = True
+        while (report := (await device.receive("device_presence"))["payload"])["camera"] != "idle":
+            pass
+
+    assert "camera_problem" not in report
+    assert not camera.was_opened.is_set()

@@ -24,13 +24,10 @@ from camagent.media.frame import Encoding, RungRate, VideoSource
 from camagent.media.hub import VideoHub
 from camagent.media.low_rung import LowRung
 from camagent.media.opening import Opening
+from camagent.media.setback import Look, Setback
 from camagent.progress import Progress
-from camagent.trouble import Trouble
 
 log = structlog.get_logger(__name__)
-
-_REOPEN_GRACE_S, _REOPEN_DELAY_S = 15.0, 1.0
-"""A source that ceased is tried again for so long before its viewers are sent away, and so often."""
 
 
 class Capture:
@@ -72,19 +69,15 @@ class Capture:
         self._linger_s = linger_s
         self._stall_after_s = stall_after_s
         self._open_deadline_s = open_deadline_s
-        self._retry_delays = retry_delays
-        self._delays = retry_delays()
         self._on_change = on_change
         self._state = CaptureState.IDLE
-        self._error: CameraError | None = None
+        self._setback = Setback(retry_delays)
         self._rate: RungRate | None = None
         self._opening: Opening | None = None
         self._encoding: Encoding | None = None
-        self._trouble = Trouble()
         self._watchers = 1 if is_always_on else 0
         self._is_barred = False
         self._unwanted_since_s = float("-inf")
-        self._stalled_at_s = float("-inf")
         self._wish_changed = asyncio.Event()
         self.low = LowRung(on_wish=self._wish_changed.set)
         self._has_failed = asyncio.Event()
@@ -97,8 +90,8 @@ class Capture:
 
     @property
     def problem(self) -> str | None:
-        """Why the camera failed last, until frames come again."""
-        return None if self._error is None else str(self._error)
+        """Why the camera failed last, or is thought to, until frames come again."""
+        return None if self._setback.error is None else str(self._setback.error)
 
     @property
     def is_barred(self) -> bool:
@@ -128,11 +121,16 @@ class Capture:
         self._is_barred = is_barred
         self._wish_changed.set()
 
-    def suspect(self, problem: str) -> None:
-        """Hold `problem` against a camera that was not opened yet, until frames come."""
-        if self._state is CaptureState.IDLE and self._error is None:
-            self._trouble.tell("capture.suspected", problem)
-            self._error = CameraError(problem)
+    def suspect(
+        self, problem: str, *, look: Look | None = None, look_interval_s: float = 60.0
+    ) -> None:
+        """Hold `problem` against a camera that was not opened yet, until frames come.
+
+        Or until `look` finds nothing: it is called now and then while nobody watches, and whoever
+        comes meanwhile waits for its end, for two cannot open the camera.
+        """
+        if self._state is CaptureState.IDLE and self._setback.error is None:
+            self._setback.suspect(problem, look, look_interval_s)
             self._on_change()
 
     @contextmanager
@@ -150,8 +148,8 @@ class Capture:
     async def failed(self) -> CameraError:
         """Wait until the camera cannot serve, which may be now, and give the reason."""
         await self._has_failed.wait()
-        assert self._error is not None, "set before the event"
-        return self._error
+        assert self._setback.error is not None, "set before the event"
+        return self._setback.error
 
     async def still(self, *, deadline_s: float) -> bytes:
         """Give the next picture of the open camera as JPEG.
@@ -186,7 +184,15 @@ class Capture:
         while self._is_barred or (self._state is CaptureState.IDLE and not self._watchers):
             self.progress.expect_nothing()
             self._wish_changed.clear()
-            await self._wish_changed.wait()
+            is_idle = self._state is CaptureState.IDLE and not self._is_barred
+            try:
+                async with asyncio.timeout(self._setback.look_interval_s if is_idle else None):
+                    await self._wish_changed.wait()
+            except TimeoutError:
+                problem = self.problem
+                await self._setback.look_again()
+                if self.problem != problem:
+                    self._on_change()
 
     async def _serve(self) -> bool:
         """Open the camera and close it; true when it has to be opened again at once."""
@@ -195,10 +201,7 @@ class Capture:
         async with self._opened() as opening:
             await self._until_first_frame(opening)
             self.pictures.set()
-            self._stalled_at_s = -math.inf
-            self._error = None
-            self._trouble.is_over()
-            self._delays = self._retry_delays()
+            self._setback.is_over()
             return await self._watch_over(opening)
 
     @asynccontextmanager
@@ -248,7 +251,7 @@ class Capture:
                 log.warning("capture.stalled", no_frame_for_s=self._stall_after_s)
                 # Where nobody watches, no session has to be kept until it is overcome.
                 if is_wanted or not self._source.survives_failure:
-                    self._stalled_at_s = loop.time()
+                    self._setback.stalled()
                 return is_wanted
             if loop.time() >= over_at_s:
                 return False
@@ -268,13 +271,9 @@ class Capture:
         Raises:
             RestartNeeded: it had worked before, and this process had better not try on.
         """
-        stalled_for_s = asyncio.get_running_loop().time() - self._stalled_at_s
-        if math.isfinite(stalled_for_s) and not self._source.survives_failure:
+        if self._setback.has_stalled and not self._source.survives_failure:
             raise RestartNeeded(f"the camera stalled and cannot be reopened: {error}") from error
-        may_pass_soon = stalled_for_s < _REOPEN_GRACE_S
-        delay_s = min(next(self._delays), _REOPEN_DELAY_S if may_pass_soon else math.inf)
-        self._trouble.tell("capture.failed", str(error), retry_in_s=round(delay_s, 1))
-        self._error = error
+        delay_s, may_pass_soon = self._setback.failed(error)
         if may_pass_soon:
             self._on_change()
         else:

@@ -40,14 +40,18 @@ async def find_pi_camera(camera: PiCamera, *, may_open: bool) -> None:
 
 async def _ask(question: str) -> str:
     """Give the last line that the child writes: libraries write others before it."""
-    asked = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "camagent.media.picamera.looking",
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    try:
+        asked = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "camagent.media.picamera.looking",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        # Of a machine that is short of memory, say.
+        raise CameraError(f"the Pi camera cannot be looked at: {error.strerror}") from error
     try:
         async with asyncio.timeout(_FIND_DEADLINE_S):
             answer, _ = await asked.communicate(question.encode())

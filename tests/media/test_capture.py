@@ -129,7 +129,7 @@ STALL_S = 0.6
 
 
 class Watched(Capture):
-    """A capture with short times, which remembers its states.
+    """A capture with short times, which remembers its states and problems.
 
     Where nothing is to stall, nothing does: a busy machine holds up the fake camera's thread, too.
     """
@@ -145,6 +145,7 @@ class Watched(Capture):
         retry_delay_s: float = 0.01,
         retry_delays_s: Callable[[], Iterator[float]] | None = None,
     ) -> None:
+        self.problems: list[str | None] = []
         self.states: list[CaptureState] = []
         super().__init__(
             camera,
@@ -153,8 +154,12 @@ class Watched(Capture):
             stall_after_s=stall_after_s,
             open_deadline_s=open_deadline_s,
             retry_delays=retry_delays_s or (lambda: itertools.repeat(retry_delay_s)),
-            on_change=lambda: self.states.append(self.state),
+            on_change=self._note,
         )
+
+    def _note(self) -> None:
+        self.states.append(self.state)
+        self.problems.append(self.problem)
 
 
 async def test_nobody_watches_nothing_runs(camera: Camera) -> None:
@@ -600,3 +605,64 @@ async def test_a_pi_camera_that_goes_while_lingering_ends_the_process(camera: Ca
     camera.is_stalled = True
     with pytest.raises(RestartNeeded, match="stalled and cannot be reopened: the Pi camera does"):
         await task
+
+
+async def test_a_suspicion_is_taken_back_when_a_look_finds_nothing(camera: Camera) -> None:
+    """Until then each look says what it finds; nobody is told twice of the same."""
+    found: list[str | None] = ["in use", "in use", "no camera", None]
+
+    async def look() -> None:
+        if (problem := found.pop(0)) is not None:
+            raise CameraError(problem)
+
+    capture = Watched(camera)
+    async with running(capture.run()):
+        capture.suspect("in use", look=look, look_interval_s=0.01)
+        await until(lambda: not found)
+        await until(lambda: capture.problem is None)
+        await asyncio.sleep(0.05)
+    assert capture.problems == ["in use", "no camera", None]
+    assert camera.openings == 0
+
+
+async def test_a_look_and_a_viewer_take_turns(camera: Camera) -> None:
+    """Two cannot open a camera: who comes waits for the look, and nobody looks while one watches."""
+    looks, may_end = 0, asyncio.Event()
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        await may_end.wait()
+        raise CameraError("in use")
+
+    capture = Watched(camera)
+    async with running(capture.run()):
+        capture.suspect("in use", look=look, look_interval_s=0.01)
+        await until(lambda: looks)
+        with capture.watched():
+            await asyncio.sleep(0.05)
+            assert camera.openings == 0
+            may_end.set()
+            await until(lambda: capture.state is LIVE)
+            assert capture.problem is None
+            await asyncio.sleep(0.05)
+    assert looks == 1
+
+
+async def test_a_barred_camera_is_not_looked_at(camera: Camera) -> None:
+    """A look may open it, too."""
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    capture = Watched(camera)
+    capture.bar(is_barred=True)
+    async with running(capture.run()):
+        capture.suspect("in use", look=look, look_interval_s=0.01)
+        await asyncio.sleep(0.05)
+        assert looks == 0
+        capture.bar(is_barred=False)
+        await until(lambda: capture.problem is None)
+    assert looks == 1
