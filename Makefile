@@ -40,7 +40,8 @@ demo: venv
 test: venv packages
 	@$(MAKE) --jobs=2 --output-sync=target --no-print-directory test-viewers test-others
 
-FIRST_HALF := tests/webrtc tests/end_to_end tests/signaling tests/check tests/snapshot
+FIRST_HALF := tests/webrtc tests/end_to_end tests/signaling tests/check tests/snapshot \
+	tests/server_stub/test_processes.py tests/server_stub/test_program.py
 
 test-viewers:
 	$(BIN)/python -m pytest $(FIRST_HALF) $(ARGS)
