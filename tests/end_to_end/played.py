@@ -11,10 +11,10 @@ from aiortc import (
     RTCSessionDescription,
     VideoStreamTrack,
 )
-from playwright.async_api import Locator, Page
+from playwright.async_api import Locator, Page, expect
 
 from server_stub.relay import Relay
-from tests.end_to_end.conftest import ScriptedDevice
+from tests.end_to_end.conftest import ScriptedDevice, good_token
 from tests.end_to_end.house import USER_ID
 from tests.support import DEADLINE_S
 
@@ -61,6 +61,15 @@ async def expect_state(page: Page, **claims: str) -> None:
     except TimeoutError:
         body = page.locator("body")
         assert {name: await body.get_attribute(f"data-{name}") for name in wanted} == wanted
+
+
+async def sign_in_again(page: Page, device: ScriptedDevice, device_id: str) -> None:
+    """Come to the cards after signing out: the only device is watched at once, which is ended."""
+    await page.get_by_label("Access token").fill(good_token())
+    await page.keyboard.press("Enter")
+    await device.receive("watch_request")
+    await page.keyboard.press("Escape")
+    await expect(button_of(page, device_id)).to_be_visible()
 
 
 def button_of(page: Page, device_id: str) -> Locator:

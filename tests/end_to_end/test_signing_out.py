@@ -7,7 +7,7 @@ from playwright.async_api import expect
 from server_stub.relay import Relay
 from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
 from tests.end_to_end.house import DEVICE_ID
-from tests.end_to_end.played import button_of, expect_state, serve
+from tests.end_to_end.played import button_of, expect_state, serve, sign_in_again
 from tests.support import eventually
 
 # A browser makes a picture's file in its own time.
@@ -32,12 +32,7 @@ async def test_the_picture_that_was_seen_is_gone(
         await page.get_by_role("button", name="Sign out").click()
     await expect_state(page, state="signed_out")
     await eventually(lambda: page.evaluate("blobs === 1"))
-    await page.get_by_label("Access token").fill(good_token())
-    await page.keyboard.press("Enter")
-    # The only device is watched at once.
-    await device.receive("watch_request")
-    await page.keyboard.press("Escape")
-    await expect(button_of(page, DEVICE_ID)).to_be_visible()
+    await sign_in_again(page, device, DEVICE_ID)
     await expect(button_of(page, DEVICE_ID).locator("img")).to_be_hidden()
 
 

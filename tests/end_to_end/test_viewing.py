@@ -8,9 +8,17 @@ from PIL import Image
 from playwright.async_api import Browser, Page, expect
 
 from server_stub.relay import Relay
-from tests.end_to_end.conftest import OpenDevice, OpenPage, good_token
+from tests.end_to_end.conftest import OpenDevice, OpenPage
 from tests.end_to_end.house import DEVICE_ID, agent, watching
-from tests.end_to_end.played import NOTE_TEXTS, button_of, expect_state, grant, serve, tile_of
+from tests.end_to_end.played import (
+    NOTE_TEXTS,
+    button_of,
+    expect_state,
+    grant,
+    serve,
+    sign_in_again,
+    tile_of,
+)
 from tests.support import eventually
 
 ADD_UP_SHIFTS = """
@@ -76,12 +84,7 @@ async def test_the_last_picture_stays_on_the_card(
     assert await image.evaluate("async image => { await image.decode(); return true; }")
     assert await image.evaluate("image => image.naturalWidth") == 480
     await page.get_by_role("button", name="Sign out").click()
-    await page.get_by_label("Access token").fill(good_token())
-    await page.keyboard.press("Enter")
-    # The only device is watched at once.
-    await device.receive("watch_request")
-    await page.keyboard.press("Escape")
-    await expect(button_of(page, DEVICE_ID)).to_be_visible()
+    await sign_in_again(page, device, DEVICE_ID)
     await expect(button_of(page, DEVICE_ID).locator("img")).to_be_hidden()
 
 

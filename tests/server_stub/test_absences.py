@@ -53,6 +53,17 @@ async def _begin(user: Client, cam: Client) -> str:
     return session_id
 
 
+async def _watch_anew(user: Client, cam: Client, session_id: str) -> str:
+    """End a session by name and start another, as the page does; the device hears it in this order."""
+    await user.send("end_watch", {"session_id": session_id})
+    await user.send("watch_request", {"device_id": "cam"})
+    ended = {"session_id": session_id, "reason": "user_ended"}
+    assert await cam.payload("watch_ended") == ended
+    fresh = str((await cam.payload("watch_request"))["session_id"])
+    assert (await user.payload("watch_ready"))["session_id"] == fresh
+    return fresh
+
+
 async def _goes_on(relay: Relay, session_id: str) -> None:
     """Show that a session outlasts its other instance, which is known to be gone."""
     (session,) = relay.sessions.live()
@@ -102,12 +113,7 @@ async def test_a_viewer_that_comes_back_takes_its_place_with_it(three: Three, wh
             session_id = await _begin(user, cam)
             await three.stop()
         async with viewer(getattr(three, where)) as user:
-            await user.send("end_watch", {"session_id": session_id})
-            await user.send("watch_request", {"device_id": "cam"})
-            ended = {"session_id": session_id, "reason": "user_ended"}
-            assert await cam.payload("watch_ended") == ended
-            fresh = (await cam.payload("watch_request"))["session_id"]
-            assert (await user.payload("watch_ready"))["session_id"] == fresh
+            fresh = await _watch_anew(user, cam, session_id)
             assert [one.session_id for one in three.staying.sessions.live()] == [fresh]
 
 
@@ -125,12 +131,7 @@ async def test_a_device_that_comes_back_hears_of_ends(three: Three, where: str) 
                 "signal_ice", {"session_id": session_id, "candidate": None}, request_id="i"
             )
             assert await user.error(request_id="i") == "The other end cannot be reached now"
-            await user.send("end_watch", {"session_id": session_id})
-            await user.send("watch_request", {"device_id": "cam"})
-            ended = {"session_id": session_id, "reason": "user_ended"}
-            assert await cam.payload("watch_ended") == ended
-            fresh = (await cam.payload("watch_request"))["session_id"]
-            assert (await user.payload("watch_ready"))["session_id"] == fresh
+            await _watch_anew(user, cam, session_id)
             assert (await recorded(three.staying, session_id)).reason == "user_ended"
 
 

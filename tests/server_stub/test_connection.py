@@ -338,14 +338,7 @@ async def test_a_database_that_is_away_ends_nobody(
             with monkeypatch.context() as broken:
                 broken.setattr(type(relay.store._engine), "connect", away)
                 broken.setattr(type(relay.store._engine), "begin", away)
-                async with client(relay, "device") as peer:
-                    await peer.send("hello", {"device_id": "cam"})
-                    assert await peer.ended() == (1011, "devices cannot be looked up now")
-                await user.send("watch_request", {"device_id": "cam"}, request_id="again")
-                assert await user.error(request_id="again") == "Device cannot be looked up now"
-                await _expect_unavailable(relay)
-                await user.send("end_watch", {"session_id": session_id})
-                await cam.payload("watch_ended")
+                await _end_without_database(relay, user, cam, session_id)
                 with pytest.raises(OperationalError):
                     await relay.store.devices()
             assert (await recorded(relay, session_id)).reason == "user_ended"
@@ -369,16 +362,21 @@ async def test_a_database_that_falls_silent_ends_nobody(
         session_id = await watch(user, cam)
         with lasting_postgres.frozen(), monkeypatch.context() as hurried:
             hurried.setattr("server_stub.database._ANSWER_DEADLINE_S", 0.5)
-            async with client(relay, "device") as peer:
-                await peer.send("hello", {"device_id": "cam"})
-                assert await peer.ended() == (1011, "devices cannot be looked up now")
-            await user.send("watch_request", {"device_id": "cam"}, request_id="again")
-            assert await user.error(request_id="again") == "Device cannot be looked up now"
-            await _expect_unavailable(relay)
-            await user.send("end_watch", {"session_id": session_id})
-            await cam.payload("watch_ended")
+            await _end_without_database(relay, user, cam, session_id)
         assert (await recorded(relay, session_id)).reason == "user_ended"
         await recorded(relay, await _watch_and_end(user, cam))
+
+
+async def _end_without_database(relay: Relay, user: Any, cam: Any, session_id: str) -> None:
+    """See everybody told who asks for something new; the session that there is ends as ever."""
+    async with client(relay, "device") as peer:
+        await peer.send("hello", {"device_id": "cam"})
+        assert await peer.ended() == (1011, "devices cannot be looked up now")
+    await user.send("watch_request", {"device_id": "cam"}, request_id="again")
+    assert await user.error(request_id="again") == "Device cannot be looked up now"
+    await _expect_unavailable(relay)
+    await user.send("end_watch", {"session_id": session_id})
+    await cam.payload("watch_ended")
 
 
 async def _expect_unavailable(relay: Relay) -> None:
